@@ -1,0 +1,148 @@
+//! `demo`: a server and a miner, all in one.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use tokio::time::interval;
+
+use super::Failure;
+use super::terminal::{LiveLine, hashrate};
+use crate::config::Config;
+use crate::miner::{self, Progress, Until};
+use crate::server::{Options, StratumV2Server};
+use crate::stats::{Stats, TransportStats};
+use crate::wire::keys::AuthoritySecretKey;
+use crate::wire::url::Transport;
+
+/// Quick enough to watch, on any CPU.
+const SHARES_PER_MINUTE: f64 = 60.0;
+/// So that blocks are not empty.
+const TRANSACTIONS: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Blocks to find.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    blocks: u64,
+    /// Fail if it takes longer.
+    #[arg(long, default_value_t = 120, value_name = "S")]
+    seconds: u64,
+    /// Print one JSON object on the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn demo(args: Args) -> Result<(), Failure> {
+    let options = options()?;
+    Ok(show(&args, options).await?)
+}
+
+fn options() -> Result<Options, Failure> {
+    let mut config = Config::default();
+    config.stratum_v2.listen_addr = ([127, 0, 0, 1], 0).into();
+    config.stratum_v2.shares_per_minute = SHARES_PER_MINUTE;
+    config.regtest.transactions = TRANSACTIONS;
+    Ok(config.options()?)
+}
+
+async fn show(args: &Args, options: Options) -> Result<(), Box<dyn Error>> {
+    let authority = AuthoritySecretKey::generate(&mut UnwrapErr(SysRng));
+    let server = StratumV2Server::start(options, authority).await?;
+    let url = server.tcp_url("127.0.0.1");
+    if !args.json {
+        println!("server: {url}");
+    }
+    let options = miner::Options { url, user: "demo".to_owned(), threads: 1, until: Until::default() };
+    let progress = Arc::new(Progress::default());
+    let found = tokio::select! {
+        found = watch(args, server.pool().stats(), &progress) => found,
+        mined = miner::mine(&options, progress.clone()) => match mined {
+            Ok(()) => Err("the miner stopped".into()),
+            Err(error) => Err(error.into()),
+        },
+    };
+    let summary = Summary::of(&server);
+    server.shutdown().await;
+    if args.json {
+        println!("{}", summary.json());
+    } else {
+        println!("{}", summary.text());
+    }
+    found
+}
+
+/// Shows the progress until there are blocks enough.
+async fn watch(args: &Args, stats: &Stats, progress: &Progress) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let mut line = LiveLine::new();
+    let mut tick = interval(Duration::from_millis(250));
+    let outcome = loop {
+        tick.tick().await;
+        let seconds = start.elapsed().as_secs_f64();
+        let blocks = stats.sum(|stats| stats.blocks.get());
+        let shares = stats.sum(|stats| stats.shares_accepted.get());
+        if !args.json {
+            let rate = hashrate(progress.hashes.load(Relaxed) as f64 / seconds.max(0.001));
+            line.show(format!("{shares} shares, {blocks} of {} blocks, {rate}", args.blocks));
+        }
+        if blocks >= args.blocks {
+            break Ok(());
+        }
+        if seconds > args.seconds as f64 {
+            let message = format!(
+                "{blocks} of {} blocks after {} s ({shares} shares); the machine may be busy: try --seconds {}",
+                args.blocks,
+                args.seconds,
+                args.seconds * 2
+            );
+            break Err(message.into());
+        }
+    };
+    line.end();
+    outcome
+}
+
+/// What came of it.
+struct Summary {
+    tcp_shares: u64,
+    tcp_blocks: u64,
+    rejected: u64,
+    tip: String,
+    height: u32,
+}
+
+impl Summary {
+    fn of(server: &StratumV2Server) -> Self {
+        let stats = server.pool().stats();
+        let tcp = stats.of(Transport::Tcp);
+        let work = server.pool().work().borrow().clone();
+        Self {
+            tcp_shares: tcp.shares_accepted.get(),
+            tcp_blocks: tcp.blocks.get(),
+            rejected: stats.sum(TransportStats::shares_rejected),
+            tip: work.as_ref().map(|work| work.tip.prev_hash.to_string()).unwrap_or_default(),
+            height: work.map_or(0, |work| work.tip.height - 1),
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "blocks": self.tcp_blocks,
+            "tcp": { "shares_accepted": self.tcp_shares, "blocks": self.tcp_blocks },
+            "shares_rejected": self.rejected,
+            "tip": self.tip,
+            "height": self.height,
+        })
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{} blocks of {} shares over Noise-TCP, {} refused; the chain is at height {}, block {}",
+            self.tcp_blocks, self.tcp_shares, self.rejected, self.height, self.tip
+        )
+    }
+}

@@ -1,0 +1,117 @@
+//! The commands. Each is a few lines over the library.
+
+mod demo;
+mod keygen;
+mod mine;
+mod run;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, ConfigError};
+
+/// The file that is read when no other is named.
+const CONFIG_FILE: &str = "config.toml";
+
+/// A Stratum V2 mining server.
+///
+/// Exit codes: 0 all went well, 1 it did not, 2 wrong usage, 3 wrong configuration.
+#[derive(Debug, Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Cli {
+    /// The configuration; without it, config.toml if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve miners.
+    Run,
+    /// Mine with the CPU.
+    Mine(mine::Args),
+    /// Show a server and a miner finding blocks on a chain of their own.
+    Demo(demo::Args),
+    /// Make the authority key, by which miners know the server.
+    Keygen(keygen::Args),
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = matches!(cli.command, Command::Demo(_));
+    init_log(if quiet { "warn" } else { "info" });
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::Run(error.into()).exit(),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Run => run::run(config(cli.config)?).await,
+            Command::Mine(args) => mine::mine(args).await,
+            Command::Demo(args) => demo::demo(args).await,
+            Command::Keygen(args) => keygen::keygen(&args, &config(cli.config)?),
+        }
+    });
+    // threads that still hash or read do not hold up the end
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}
+
+/// Why a command did not do what it was to do.
+enum Failure {
+    Config(ConfigError),
+    Run(Box<dyn std::error::Error>),
+}
+
+impl Failure {
+    fn exit(self) -> ExitCode {
+        let (code, error) = match self {
+            Self::Run(error) => (1, error),
+            Self::Config(error) => (3, error.into()),
+        };
+        eprintln!("error: {error}");
+        ExitCode::from(code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<Box<dyn std::error::Error>> for Failure {
+    fn from(error: Box<dyn std::error::Error>) -> Self {
+        Self::Run(error)
+    }
+}
+
+fn config(path: Option<PathBuf>) -> Result<Option<Config>, ConfigError> {
+    let path = path.or_else(|| {
+        let default = PathBuf::from(CONFIG_FILE);
+        default.exists().then_some(default)
+    });
+    path.map(|path| Config::load(&path)).transpose()
+}
+
+/// The log goes to standard error; `RUST_LOG` overrides the level.
+fn init_log(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+}

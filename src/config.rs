@@ -1,0 +1,193 @@
+//! `config.toml`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use bitcoin::Network;
+use serde::Deserialize;
+
+use crate::mining::coinbase::Tag;
+use crate::mining::extranonce::ServerId;
+use crate::mining::payout::{BasisPoints, Fee, PayoutPolicy};
+use crate::mining::reward_script;
+use crate::mining::vardiff;
+use crate::{pool, server, session, template};
+
+/// What `config.toml` may say. Everything has a default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The server.
+    pub stratum_v2: StratumV2,
+    /// The embedded chain.
+    pub regtest: Regtest,
+}
+
+/// The `[stratum_v2]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StratumV2 {
+    /// Whether to serve at all.
+    pub enabled: bool,
+    /// Where to listen for Noise over TCP.
+    pub listen_addr: SocketAddr,
+    /// Where the authority key is kept.
+    pub certs_dir: PathBuf,
+    /// Who is paid: an address, `addr(ADDRESS)` or an output descriptor.
+    pub coinbase_reward_script: Option<String>,
+    /// Pay each block to the address in its finder's `user_identity` instead.
+    pub solo: bool,
+    /// What goes to `coinbase_reward_script` of a solo miner's block, in hundredths of a percent.
+    pub solo_fee: u16,
+    /// Text in the coinbase of every block.
+    pub pool_signature: String,
+    /// Which of up to 64 servers on the same work this is.
+    pub server_id: u8,
+    /// Shares per minute that each channel's difficulty aims at.
+    pub shares_per_minute: f64,
+    /// Accepted shares per acknowledgement at most.
+    pub share_batch_size: u32,
+    /// Connections in all.
+    pub max_connections: usize,
+    /// Connections from one address.
+    pub max_connections_per_ip: usize,
+    /// Channels per connection.
+    pub max_channels_per_connection: usize,
+    /// Seconds that the Noise handshake may take, and then SetupConnection.
+    pub handshake_timeout: u64,
+    /// Seconds that a connection may be without a channel.
+    pub open_channel_timeout: u64,
+}
+
+impl Default for StratumV2 {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3333),
+            certs_dir: "certs".into(),
+            coinbase_reward_script: None,
+            solo: false,
+            solo_fee: 0,
+            pool_signature: "blvm-stratum-v2".into(),
+            server_id: 0,
+            shares_per_minute: 12.0,
+            share_batch_size: 10,
+            max_connections: 10_000,
+            max_connections_per_ip: 1_000,
+            max_channels_per_connection: 2_048,
+            handshake_timeout: 10,
+            open_channel_timeout: 60,
+        }
+    }
+}
+
+/// The `[regtest]` table: the embedded chain.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Regtest {
+    /// Where to keep the chain. In memory if there is none.
+    pub file: Option<PathBuf>,
+    /// Transactions to make up for each block.
+    pub transactions: usize,
+}
+
+impl Config {
+    /// Reads `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
+        toml::from_str(&read).map_err(|error| ConfigError::Toml(path.to_owned(), error))
+    }
+
+    /// What the server and its parts take. All that is wrong is reported at once.
+    pub fn options(&self) -> Result<server::Options, ConfigError> {
+        let s = &self.stratum_v2;
+        let mut wrong = Vec::new();
+        let mut check = |key: &str, holds: bool, must: &str| {
+            if !holds {
+                wrong.push(format!("stratum_v2.{key} must be {must}"));
+            }
+        };
+        check("share_batch_size", s.share_batch_size > 0, "at least 1");
+        check(
+            "shares_per_minute",
+            s.shares_per_minute > 0.0 && s.shares_per_minute <= 60_000.0,
+            "between 0 and 60000",
+        );
+        check("max_connections", s.max_connections > 0, "at least 1");
+        check("max_connections_per_ip", s.max_connections_per_ip > 0, "at least 1");
+        check("max_channels_per_connection", s.max_channels_per_connection > 0, "at least 1");
+        check("handshake_timeout", (1..=600).contains(&s.handshake_timeout), "1 to 600 seconds");
+        check("open_channel_timeout", (1..=86_400).contains(&s.open_channel_timeout), "1 to 86400 seconds");
+        let server_id = ServerId::new(s.server_id);
+        check("server_id", server_id.is_some(), "0 to 63");
+        let tag = Tag::new(s.pool_signature.as_bytes());
+        check("pool_signature", tag.is_ok(), "short enough for the coinbase");
+        let payout = self.payout().map_err(|error| wrong.push(format!("stratum_v2.{error}")));
+        let (Some(server_id), Ok(tag), Ok(payout), true) = (server_id, tag, payout, wrong.is_empty()) else {
+            return Err(ConfigError::Values(wrong));
+        };
+        let timeout = Duration::from_secs(s.handshake_timeout);
+        let session = session::Options {
+            vardiff: vardiff::Options { shares_per_minute: s.shares_per_minute, ..Default::default() },
+            share_batch_size: s.share_batch_size,
+            setup_timeout: timeout,
+            open_timeout: Duration::from_secs(s.open_channel_timeout),
+            max_channels: s.max_channels_per_connection,
+            ..session::Options::default()
+        };
+        Ok(server::Options {
+            listen_addr: s.listen_addr,
+            handshake_timeout: timeout,
+            max_connections: s.max_connections,
+            max_connections_per_ip: s.max_connections_per_ip,
+            pool: pool::Options { session, payout, tag, server_id },
+            chain: template::regtest::Options {
+                file: self.regtest.file.clone(),
+                transactions: self.regtest.transactions,
+                future_templates: true,
+                ..Default::default()
+            },
+        })
+    }
+
+    fn payout(&self) -> Result<PayoutPolicy, String> {
+        let StratumV2 { coinbase_reward_script, solo, solo_fee, .. } = &self.stratum_v2;
+        let network = Network::Regtest;
+        let script = coinbase_reward_script.as_deref();
+        let script = script.map(|script| reward_script::parse(script, network)).transpose();
+        let script = script.map_err(|error| format!("coinbase_reward_script: {error}"))?;
+        let rate = BasisPoints::new(*solo_fee).ok_or("solo_fee must be below 10000, which is all")?;
+        match (solo, solo_fee, script) {
+            (false, 0, script) => {
+                let script = script.unwrap_or_else(template::regtest::spendable_script);
+                Ok(PayoutPolicy::Pool { script: script.as_script().into() })
+            }
+            (false, _, _) => Err("solo_fee needs solo = true".into()),
+            (true, 0, None) => Ok(PayoutPolicy::Solo { fee: None, network }),
+            (true, 0, Some(_)) => {
+                Err("coinbase_reward_script gets nothing of solo miners' blocks without solo_fee".into())
+            }
+            (true, _, None) => Err("solo_fee needs a coinbase_reward_script to go to".into()),
+            (true, _, Some(script)) => {
+                let fee = Some(Fee::new(script.as_script().into(), rate));
+                Ok(PayoutPolicy::Solo { fee, network })
+            }
+        }
+    }
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {0}: {1}")]
+    Read(PathBuf, io::Error),
+    /// The file is not TOML, or has keys or types that do not exist.
+    #[error("{0}: {1}")]
+    Toml(PathBuf, toml::de::Error),
+    /// Values that do not work.
+    #[error("the configuration does not work:\n  {}", .0.join("\n  "))]
+    Values(Vec<String>),
+}

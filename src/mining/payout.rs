@@ -1,0 +1,226 @@
+//! Who is paid by a block.
+
+use std::sync::Arc;
+
+use bitcoin::{Amount, Network, Script, TxOut};
+
+use super::reward_script::{self, ScriptError};
+
+/// No fee output is made below this many satoshis: spending it would cost more than it holds.
+const DUST: u64 = 546;
+
+/// The channels of one class are paid alike: their coinbase outputs are the same, so they can
+/// share jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PayoutClass {
+    /// The operator is paid, and settles with the miners by their shares.
+    Pool(Arc<Script>),
+    /// The miner who finds the block is paid by it.
+    Solo {
+        /// The miner's script.
+        miner: Arc<Script>,
+        /// What the operator keeps.
+        fee: Option<Fee>,
+    },
+}
+
+impl PayoutClass {
+    /// The outputs that spend a coinbase's `value`, in satoshis: their sum is exactly that.
+    ///
+    /// The fee is rounded down. It is not taken if that would make an output too small to be
+    /// worth spending.
+    pub fn outputs(&self, value: u64) -> Vec<TxOut> {
+        match self {
+            PayoutClass::Pool(script) => vec![output(script, value)],
+            PayoutClass::Solo { miner, fee } => {
+                let fee = fee.as_ref().map(|fee| (fee, fee.rate.of(value)));
+                match fee.filter(|(_, part)| *part >= DUST && value - part >= DUST) {
+                    Some((fee, part)) => vec![output(miner, value - part), output(&fee.script, part)],
+                    None => vec![output(miner, value)],
+                }
+            }
+        }
+    }
+}
+
+fn output(script: &Script, value: u64) -> TxOut {
+    TxOut { value: Amount::from_sat(value), script_pubkey: script.to_owned() }
+}
+
+/// A part of the reward.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fee {
+    script: Arc<Script>,
+    rate: BasisPoints,
+}
+
+impl Fee {
+    /// `rate` of every reward goes to `script`.
+    pub fn new(script: Arc<Script>, rate: BasisPoints) -> Fee {
+        Fee { script, rate }
+    }
+}
+
+/// A rate in hundredths of a percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BasisPoints(u16);
+
+impl BasisPoints {
+    const WHOLE: u16 = 10_000;
+
+    /// None from 10,000 on: who keeps all runs a pool.
+    pub fn new(hundredths_of_a_percent: u16) -> Option<BasisPoints> {
+        (hundredths_of_a_percent < Self::WHOLE).then_some(BasisPoints(hundredths_of_a_percent))
+    }
+
+    /// Rounded down.
+    fn of(self, value: u64) -> u64 {
+        let part = u128::from(value) * u128::from(self.0) / u128::from(Self::WHOLE);
+        part as u64 // not above `value`
+    }
+}
+
+/// Decides by a channel's `user_identity` who is paid for its blocks.
+#[derive(Debug, Clone)]
+pub enum PayoutPolicy {
+    /// Always the operator.
+    Pool {
+        /// The operator's script.
+        script: Arc<Script>,
+    },
+    /// The address in the identity.
+    Solo {
+        /// What the operator keeps.
+        fee: Option<Fee>,
+        /// The network that addresses must be for.
+        network: Network,
+    },
+}
+
+/// What a `user_identity` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payee<'a> {
+    /// Who is paid by a block.
+    pub class: PayoutClass,
+    /// Whom shares are credited to: the identity up to its first dot. In solo mode, the address.
+    pub account: &'a str,
+    /// Which of the account's machines: what follows the dot. May be empty.
+    pub worker: &'a str,
+}
+
+/// Why a `user_identity` is refused: `invalid-user-identity`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// It would garble logs.
+    #[error("the user identity holds a control character")]
+    ControlCharacter,
+    /// Solo miners are paid to an address.
+    #[error("the user identity must be ADDRESS or ADDRESS.WORKER: {0}")]
+    Address(#[from] ScriptError),
+}
+
+impl PayoutPolicy {
+    /// Whom a channel opened with this `user_identity` works for (§5.3.2).
+    ///
+    /// Where the operator is paid, any text will do that has no control characters.
+    pub fn class_for<'a>(&self, user_identity: &'a str) -> Result<Payee<'a>, IdentityError> {
+        if user_identity.contains(char::is_control) {
+            return Err(IdentityError::ControlCharacter);
+        }
+        let (account, worker) = user_identity.split_once('.').unwrap_or((user_identity, ""));
+        let class = match self {
+            PayoutPolicy::Pool { script } => PayoutClass::Pool(Arc::clone(script)),
+            PayoutPolicy::Solo { fee, network } => {
+                let miner = reward_script::parse_address(account, *network)?;
+                PayoutClass::Solo { miner: miner.as_script().into(), fee: fee.clone() }
+            }
+        };
+        Ok(Payee { class, account, worker })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINER: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+    fn operator() -> Arc<Script> {
+        Script::from_bytes(&[0x51]).into()
+    }
+
+    fn solo(fee: Option<u16>) -> PayoutPolicy {
+        let fee = fee.map(|rate| Fee::new(operator(), BasisPoints::new(rate).unwrap()));
+        PayoutPolicy::Solo { fee, network: Network::Regtest }
+    }
+
+    /// The values paid to the miner and to the operator, in that order.
+    fn values(fee: Option<u16>, value: u64) -> Vec<u64> {
+        let outputs = solo(fee).class_for(MINER).unwrap().class.outputs(value);
+        let miner = reward_script::parse_address(MINER, Network::Regtest).unwrap();
+        assert_eq!(outputs[0].script_pubkey, miner);
+        assert!(outputs[1..].iter().all(|output| *output.script_pubkey == *operator()));
+        outputs.into_iter().map(|output| output.value.to_sat()).collect()
+    }
+
+    #[test]
+    fn a_pool_takes_any_name() {
+        let policy = PayoutPolicy::Pool { script: operator() };
+        for (identity, account, worker) in [
+            ("", "", ""),
+            ("alice", "alice", ""),
+            ("alice.", "alice", ""),
+            ("alice.rig.2", "alice", "rig.2"),
+            ("m\u{fc}ller.\u{26cf} 1", "m\u{fc}ller", "\u{26cf} 1"),
+        ] {
+            let class = PayoutClass::Pool(operator());
+            assert_eq!(policy.class_for(identity), Ok(Payee { class, account, worker }));
+        }
+        for identity in ["a\nb", "a\0", "a\u{7f}", "a\u{85}"] {
+            assert_eq!(policy.class_for(identity), Err(IdentityError::ControlCharacter));
+        }
+        let outputs = PayoutClass::Pool(operator()).outputs(7);
+        assert_eq!(outputs, [TxOut { value: Amount::from_sat(7), script_pubkey: (*operator()).to_owned() }]);
+    }
+
+    #[test]
+    fn a_solo_miner_is_named_by_an_address() {
+        let identity = format!("{MINER}.rig.2");
+        let payee = solo(None).class_for(&identity).unwrap();
+        assert_eq!((payee.account, payee.worker), (MINER, "rig.2"));
+
+        let shouted = MINER.to_uppercase();
+        assert_eq!(solo(None).class_for(&shouted).unwrap().class, payee.class, "one script, one class");
+        assert_ne!(solo(Some(1)).class_for(MINER).unwrap().class, payee.class, "the fee is paid too");
+
+        for identity in ["", ".rig", "alice", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"] {
+            let refused = solo(None).class_for(identity);
+            assert!(matches!(refused, Err(IdentityError::Address(_))), "{identity}");
+        }
+        assert_eq!(solo(None).class_for("\u{1b}[2J"), Err(IdentityError::ControlCharacter));
+    }
+
+    #[test]
+    fn fees() {
+        assert_eq!(values(None, 312_500_000), [312_500_000]);
+        assert_eq!(values(Some(200), 312_500_000), [306_250_000, 6_250_000]);
+        assert_eq!(values(Some(100), 54_699), [54_153, 546], "rounded down");
+        assert_eq!(values(Some(100), 54_599), [54_599], "a fee of dust");
+        assert_eq!(values(Some(9_999), 1_000_000), [1_000_000], "dust for the miner");
+        assert_eq!(values(Some(100), 0), [0]);
+        assert_eq!(BasisPoints::new(10_000), None);
+    }
+
+    proptest! {
+        #[test]
+        fn all_is_paid_and_nothing_else(value in any::<u64>(), rate in prop::option::of(0_u16..10_000)) {
+            let values = values(rate, value);
+            prop_assert_eq!(values.iter().map(|part| u128::from(*part)).sum::<u128>(), u128::from(value));
+            let fee = values.get(1).copied().unwrap_or(0);
+            prop_assert!(u128::from(fee) * 10_000 <= u128::from(value) * u128::from(rate.unwrap_or(0)));
+            prop_assert!(fee == 0 || fee >= DUST);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What all sessions share.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bitcoin::BlockHash;
+use bitcoin::hashes::Hash;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::mining::coinbase::Tag;
+use crate::mining::extranonce::{BootEpoch, ExtranonceAllocator, ExtranoncePrefix, ServerId};
+use crate::mining::job::{Job, JobError};
+use crate::mining::payout::{IdentityError, PayoutClass, PayoutPolicy};
+use crate::mining::share::{Share, Solution};
+use crate::mining::{Template, TemplateSerial, Work};
+use crate::session::{self, Shared};
+use crate::stats::Stats;
+use crate::wire::url::Transport;
+
+/// Solutions that may wait for their source. A session that finds the queue full waits: a
+/// solution is never dropped.
+const SOLUTION_QUEUE: usize = 256;
+
+/// What an operator can set about the pool.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Limits and habits of sessions.
+    pub session: session::Options,
+    /// Who is paid.
+    pub payout: PayoutPolicy,
+    /// Text in the coinbase of every block.
+    pub tag: Tag,
+    /// Which of several servers on the same work this is.
+    pub server_id: ServerId,
+}
+
+/// What all sessions share: the work, the jobs made of it, the search space, the books.
+///
+/// Nothing here is locked when a share comes in. The search space is locked when a channel opens
+/// or closes, the jobs once per connection when there is new work.
+#[derive(Debug)]
+pub struct StratumV2Pool {
+    session: Arc<session::Options>,
+    payout: PayoutPolicy,
+    tag: Tag,
+    prefixes: Mutex<ExtranonceAllocator>,
+    /// Those that someone mines on.
+    jobs: Mutex<HashMap<(TemplateSerial, PayoutClass), Weak<Job>>>,
+    /// The template of which no job could be made that was last logged.
+    failed: AtomicU64,
+    work: watch::Sender<Option<Arc<Work>>>,
+    sink: Box<dyn ShareSink>,
+    solutions: mpsc::Sender<Found>,
+    stats: Stats,
+}
+
+/// A solution and where it came from.
+#[derive(Debug)]
+pub struct Found {
+    /// The solution.
+    pub solution: Box<Solution>,
+    /// By which transport it came.
+    pub transport: Transport,
+    /// From whom.
+    pub peer: SocketAddr,
+}
+
+impl StratumV2Pool {
+    /// A pool without work, and the queue of what its miners find. `epoch` tells this start of the
+    /// server from the ones before.
+    #[must_use]
+    pub fn new(
+        options: Options,
+        epoch: BootEpoch,
+        sink: Box<dyn ShareSink>,
+    ) -> (Arc<Self>, mpsc::Receiver<Found>) {
+        let (solutions, found) = mpsc::channel(SOLUTION_QUEUE);
+        let pool = Self {
+            session: Arc::new(options.session),
+            payout: options.payout,
+            tag: options.tag,
+            prefixes: Mutex::new(ExtranonceAllocator::new(options.server_id, epoch)),
+            jobs: Mutex::default(),
+            failed: AtomicU64::new(u64::MAX),
+            work: watch::Sender::default(),
+            sink,
+            solutions,
+            stats: Stats::default(),
+        };
+        (Arc::new(pool), found)
+    }
+
+    /// Has everyone mine on this.
+    pub fn publish(&self, work: Arc<Work>) {
+        let previous = self.work.send_replace(Some(work.clone()));
+        // after the work is out: from now on no one who is still on earlier work is given what had
+        // an owner there
+        let same_space = |previous: Arc<Work>| {
+            (previous.tip.prev_hash, previous.template.serial) == (work.tip.prev_hash, work.template.serial)
+        };
+        if !previous.is_some_and(same_space) {
+            lock(&self.prefixes).new_template();
+        }
+        let offered =
+            |serial| work.template.serial == serial || work.future.iter().any(|t| t.serial == serial);
+        lock(&self.jobs).retain(|(serial, _), _| offered(*serial));
+    }
+
+    /// The newest work, now and from now on.
+    #[must_use]
+    pub fn work(&self) -> watch::Receiver<Option<Arc<Work>>> {
+        self.work.subscribe()
+    }
+
+    /// Counts of everything.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    pub(crate) fn session_options(&self) -> Arc<session::Options> {
+        self.session.clone()
+    }
+
+    pub(crate) fn store(&self, shares: &mut Vec<Share>) -> Stored {
+        self.sink.store(shares)
+    }
+
+    /// Hands solutions to whoever the work came from, waiting for room in the queue. What has not
+    /// been handed in stays in `found` if this is dropped while it waits.
+    pub(crate) async fn hand_in(&self, found: &mut VecDeque<Found>) {
+        while !found.is_empty() {
+            // fails when nobody takes solutions any more
+            let Ok(permit) = self.solutions.reserve().await else { break };
+            if let Some(found) = found.pop_front() {
+                permit.send(found);
+            }
+        }
+    }
+
+    /// Hands solutions in without waiting; what finds no room is lost, and logged.
+    pub(crate) fn hand_in_at_last(&self, found: &mut VecDeque<Found>) {
+        for found in found.drain(..) {
+            if let Err(lost) = self.solutions.try_send(found) {
+                let solution = lost.into_inner().solution;
+                let hash = BlockHash::from_byte_array(solution.hash);
+                tracing::error!(%hash, "nobody takes solutions any more; this one is lost");
+            }
+        }
+    }
+
+    fn build(&self, template: &Arc<Template>, class: &PayoutClass, salt: u32) -> Result<Job, JobError> {
+        let outputs = class.outputs(template.coinbase.value);
+        Job::new(template.clone(), salt, &self.tag, &outputs)
+    }
+}
+
+impl Shared for StratumV2Pool {
+    fn class_for(&self, user_identity: &str) -> Result<PayoutClass, IdentityError> {
+        self.payout.class_for(user_identity).map(|payee| payee.class)
+    }
+
+    fn allocate_prefix(&self, work: Option<&Arc<Work>>) -> Option<ExtranoncePrefix> {
+        let mut prefixes = lock(&self.prefixes);
+        let newest = self.work.borrow();
+        // a session that has no work yet will get the newest; one that lags behind is on work for
+        // which a prefix that was freed since may have had another owner
+        let up_to_date =
+            work.is_none_or(|work| newest.as_ref().is_some_and(|newest| Arc::ptr_eq(work, newest)));
+        if up_to_date { prefixes.allocate() } else { prefixes.allocate_unused() }
+    }
+
+    fn release_prefix(&self, prefix: ExtranoncePrefix) {
+        lock(&self.prefixes).release(prefix);
+    }
+
+    fn job(&self, template: &Arc<Template>, class: &PayoutClass) -> Option<Arc<Job>> {
+        let key = (template.serial, class.clone());
+        let known = lock(&self.jobs).get(&key).and_then(Weak::upgrade);
+        if known.is_some() {
+            return known;
+        }
+        let job = self.variant(template, class, 0)?;
+        let mut jobs = lock(&self.jobs);
+        if let Some(known) = jobs.get(&key).and_then(Weak::upgrade) {
+            return Some(known);
+        }
+        if jobs.len().is_power_of_two() {
+            jobs.retain(|_, job| job.strong_count() > 0);
+        }
+        jobs.insert(key, Arc::downgrade(&job));
+        Some(job)
+    }
+
+    fn variant(&self, template: &Arc<Template>, class: &PayoutClass, salt: u32) -> Option<Arc<Job>> {
+        match self.build(template, class, salt) {
+            Ok(job) => Some(Arc::new(job)),
+            Err(error) => {
+                // once for a template, not for each of its miners
+                if self.failed.swap(template.serial.0, Relaxed) != template.serial.0 {
+                    tracing::error!(%error, "no job can be made of the work; miners stay on what they have");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// A panic elsewhere leaves nothing half-done in what is locked here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps accepted shares. A share is acknowledged to its miner only once the sink says that it is
+/// safe.
+pub trait ShareSink: std::fmt::Debug + Send + Sync {
+    /// Takes all of `shares`.
+    fn store(&self, shares: &mut Vec<Share>) -> Stored;
+}
+
+/// When shares are safe.
+#[derive(Debug)]
+pub enum Stored {
+    /// They are.
+    Now,
+    /// When this resolves. If it is dropped instead, they are lost.
+    Later(oneshot::Receiver<()>),
+}
+
+/// Keeps no shares: they are counted, and that is all.
+#[derive(Debug)]
+pub struct CountOnly;
+
+impl ShareSink for CountOnly {
+    fn store(&self, shares: &mut Vec<Share>) -> Stored {
+        shares.clear();
+        Stored::Now
+    }
+}

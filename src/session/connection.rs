@@ -1,0 +1,218 @@
+//! A connection that is set up: its channels, groups and jobs, and what a client may say.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::channel::Channel;
+use super::distribute::Audience;
+use super::setup::Setup;
+use super::submit::Sealed;
+use super::timers::Timer;
+use super::{CloseReason, Event, Lane, Options, Out, Shared, Todo};
+use crate::mining::Work;
+use crate::mining::moment::Moment;
+use crate::mining::payout::PayoutClass;
+use crate::wire::codec::Str255;
+use crate::wire::mining::{CloseChannel, Mining, SetCustomMiningJob, SetCustomMiningJobError};
+use crate::wire::{ChannelId, Header, JobId};
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) setup: Setup,
+    /// In an order, so that equal inputs have equal outputs.
+    pub(super) channels: BTreeMap<ChannelId, Channel>,
+    /// The group of each payout class that has a channel.
+    pub(super) groups: Vec<(PayoutClass, ChannelId)>,
+    pub(super) audiences: Vec<Audience>,
+    /// Channels that have had no job yet.
+    pub(super) waiting: Vec<ChannelId>,
+    pub(super) work: Option<Arc<Work>>,
+    /// Shares to be acknowledged once they are safe, oldest first.
+    pub(super) sealed: VecDeque<Sealed>,
+    /// The shares up to this number are safe.
+    pub(super) stored: u64,
+    /// Shares refused in a row, by weight.
+    pub(super) bad_shares: u32,
+    /// Since when there has been no channel.
+    idle_since: Option<Moment>,
+    /// Channels and groups share one number space, and no number comes twice (§5.2).
+    last_channel: u32,
+    /// One counter for all channels: no id ever names two different jobs.
+    last_job: u32,
+}
+
+impl Connection {
+    pub(super) fn new(setup: Setup, work: Option<Arc<Work>>, now: Moment) -> Self {
+        Self {
+            setup,
+            channels: BTreeMap::new(),
+            groups: Vec::new(),
+            audiences: Vec::new(),
+            waiting: Vec::new(),
+            work,
+            sealed: VecDeque::new(),
+            stored: 0,
+            bad_shares: 0,
+            idle_since: Some(now),
+            last_channel: 0,
+            last_job: 0,
+        }
+    }
+
+    pub(super) fn frame(
+        &mut self,
+        out: &mut Out,
+        now: Moment,
+        lane: Lane,
+        header: Header,
+        payload: &[u8],
+        shared: &impl Shared,
+    ) -> Result<(), CloseReason> {
+        let msg_type = header.msg_type;
+        match header.extension {
+            0 => {
+                let message = Mining::decode(msg_type, payload)
+                    .map_err(|error| CloseReason::Malformed { msg_type, error })?;
+                self.message(out, now, lane, &message, shared)
+            }
+            1 => self.negotiate(out, lane, msg_type, payload),
+            // §3.4: messages of unknown extensions are ignored
+            _ => Ok(()),
+        }
+    }
+
+    /// §5.3, what a client may say.
+    fn message(
+        &mut self,
+        out: &mut Out,
+        now: Moment,
+        lane: Lane,
+        message: &Mining<'_>,
+        shared: &impl Shared,
+    ) -> Result<(), CloseReason> {
+        match message {
+            Mining::SubmitSharesStandard(m) => self.submit_standard(out, now, lane, m, shared),
+            Mining::SubmitSharesExtended(m) => self.submit_extended(out, now, lane, m, shared),
+            Mining::OpenStandardMiningChannel(m) => self.open_standard(out, now, lane, m, shared),
+            Mining::OpenExtendedMiningChannel(m) => self.open_extended(out, now, lane, m, shared),
+            Mining::UpdateChannel(m) => self.update_channel(out, now, lane, m, shared),
+            Mining::CloseChannel(m) => self.close_channel(out, now, m, shared),
+            Mining::SetCustomMiningJob(m) => refuse_custom_job(out, lane, m),
+            Mining::OpenStandardMiningChannelSuccess(_)
+            | Mining::OpenExtendedMiningChannelSuccess(_)
+            | Mining::OpenMiningChannelError(_)
+            | Mining::UpdateChannelError(_)
+            | Mining::SetExtranoncePrefix(_)
+            | Mining::SubmitSharesSuccess(_)
+            | Mining::SubmitSharesError(_)
+            | Mining::NewMiningJob(_)
+            | Mining::NewExtendedMiningJob(_)
+            | Mining::SetNewPrevHash(_)
+            | Mining::SetCustomMiningJobSuccess(_)
+            | Mining::SetCustomMiningJobError(_)
+            | Mining::SetTarget(_)
+            | Mining::SetGroupChannel(_) => Err(CloseReason::Unexpected(message.msg_type())),
+        }
+    }
+
+    pub(super) fn add_channel(&mut self, channel: Channel) {
+        self.idle_since = None;
+        self.channels.insert(channel.id, channel);
+    }
+
+    /// §5.3.9 CloseChannel. That of a group closes the channels that it has now.
+    fn close_channel(
+        &mut self,
+        out: &mut Out,
+        now: Moment,
+        m: &CloseChannel<'_>,
+        shared: &impl Shared,
+    ) -> Result<(), CloseReason> {
+        let group = self.groups.iter().find(|(_, id)| *id == m.channel_id);
+        let closing: Vec<ChannelId> = match group {
+            Some((class, _)) => {
+                let of_group = |channel: &&Channel| channel.account.class == *class;
+                self.channels.values().filter(of_group).map(|channel| channel.id).collect()
+            }
+            None => vec![m.channel_id],
+        };
+        for id in closing {
+            self.seal(out, now, id);
+            if let Some(channel) = self.channels.remove(&id) {
+                self.leave_audience(id);
+                self.waiting.retain(|waiting| *waiting != id);
+                self.leave_group(&channel.account.class);
+                give_up(out, channel, shared);
+            }
+        }
+        if self.channels.is_empty() {
+            self.idle_since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Forgets the group if that was its last channel: the next one gets a group with a new id.
+    fn leave_group(&mut self, class: &PayoutClass) {
+        if self.channels.values().all(|channel| channel.account.class != *class) {
+            self.groups.retain(|(known, _)| known != class);
+        }
+    }
+
+    /// What is due by now.
+    pub(super) fn tick(
+        &mut self,
+        out: &mut Out,
+        now: Moment,
+        shared: &impl Shared,
+    ) -> Result<(), CloseReason> {
+        if self.idle_until(&out.options).is_some_and(|until| until <= now) {
+            return Err(CloseReason::NoChannel);
+        }
+        while let Some((timer, channel)) = out.timers.pop(now) {
+            match timer {
+                Timer::Acknowledge => self.acknowledge(out, now, channel),
+                Timer::Vary => self.vary(out, now, channel, shared),
+            }
+        }
+        Ok(())
+    }
+
+    /// When the connection is given up for want of a channel.
+    pub(super) fn idle_until(&self, options: &Options) -> Option<Moment> {
+        self.idle_since.map(|since| since + options.open_timeout)
+    }
+
+    pub(super) fn end(self, out: &mut Out, shared: &impl Shared) {
+        for channel in self.channels.into_values() {
+            give_up(out, channel, shared);
+        }
+    }
+
+    pub(super) fn next_job(&mut self) -> JobId {
+        self.last_job += 1;
+        JobId(self.last_job)
+    }
+
+    pub(super) fn next_channel(&mut self) -> ChannelId {
+        self.last_channel += 1;
+        ChannelId(self.last_channel)
+    }
+}
+
+fn give_up(out: &mut Out, channel: Channel, shared: &impl Shared) {
+    shared.release_prefix(channel.prefix);
+    out.todo.push_back(Todo::Event(Event::Closed { channel: channel.id, account: channel.account }));
+}
+
+/// §5.3.18: job declaration was not offered, so there is no token that could be valid.
+fn refuse_custom_job(out: &mut Out, lane: Lane, m: &SetCustomMiningJob<'_>) -> Result<(), CloseReason> {
+    out.frames.push(
+        lane,
+        &SetCustomMiningJobError {
+            channel_id: m.channel_id,
+            request_id: m.request_id,
+            error_code: Str255::truncated("jd-not-supported"),
+        },
+    );
+    Ok(())
+}

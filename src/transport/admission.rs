@@ -1,0 +1,114 @@
+//! How many may connect, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts connections and refuses those over the limits.
+#[derive(Debug)]
+pub struct Admission {
+    max: usize,
+    max_per_address: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Lets one connection be. Counted until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+/// Why a connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The server is full.
+    #[error("the limit of connections is reached (max_connections)")]
+    Full,
+    /// This address has as many as one may have.
+    #[error("the limit of connections from one address is reached (max_connections_per_ip)")]
+    AddressFull,
+}
+
+impl Admission {
+    /// At most `max` connections at a time, and `max_per_address` from one address.
+    #[must_use]
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self { max, max_per_address, open: Mutex::default() })
+    }
+
+    /// Admits a connection from `address`. An IPv6 host has a whole /64, so that counts as one
+    /// address.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
+        let address = subscriber(address);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.total >= self.max {
+            return Err(Refusal::Full);
+        }
+        let count = open.by_address.entry(address).or_default();
+        if *count >= self.max_per_address {
+            return Err(Refusal::AddressFull);
+        }
+        *count += 1;
+        open.total += 1;
+        Ok(Permit { admission: self.clone(), address })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total -= 1;
+        if let Some(count) = open.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn subscriber(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn limits_hold_and_places_come_back() {
+        let admission = Admission::new(3, 2);
+        let first = admission.admit(ip("192.0.2.1")).unwrap();
+        let _second = admission.admit(ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(admission.admit(ip("192.0.2.1")).unwrap_err(), Refusal::AddressFull);
+        let _third = admission.admit(ip("192.0.2.2")).unwrap();
+        assert_eq!(admission.admit(ip("192.0.2.3")).unwrap_err(), Refusal::Full);
+        drop(first);
+        assert!(admission.admit(ip("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn a_slash_64_is_one_address() {
+        let admission = Admission::new(10, 1);
+        let _first = admission.admit(ip("2001:db8:0:1::1")).unwrap();
+        assert_eq!(admission.admit(ip("2001:db8:0:1:ffff::2")).unwrap_err(), Refusal::AddressFull);
+        assert!(admission.admit(ip("2001:db8:0:2::1")).is_ok());
+    }
+}

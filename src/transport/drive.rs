@@ -1,0 +1,513 @@
+//! The one loop that runs a session over whatever carries it.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Link, LinkError};
+use crate::clock::Clock;
+use crate::mining::Work;
+use crate::mining::share::{Share, Solution};
+use crate::pool::{Found, Stored, StratumV2Pool};
+use crate::session::{CloseReason, Event, Input, Output, Session};
+use crate::stats::TransportStats;
+use crate::wire::url::Transport;
+
+/// More than this unsent, and nothing more is taken in for a peer: its messages stay in the
+/// socket, and of the work only the newest is sent once there is room again.
+const BACKLOG: usize = 64 * 1024;
+
+/// More batches of shares than this on their way to the sink, and no more are taken in either.
+const STORING: usize = 64;
+
+/// A peer that takes nothing of what is sent for this long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// More lines than this about one connection are not logged: a peer must not fill the disk.
+const LOG_LINES: u32 = 100;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) transport: Transport,
+    pub(super) address: SocketAddr,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn drive<L: Link>(
+    mut link: L,
+    peer: Peer,
+    pool: Arc<StratumV2Pool>,
+    clock: Clock,
+    shutdown: watch::Receiver<bool>,
+) {
+    let mut seat = Seat::new(peer, pool, clock);
+    match seat.serve(&mut link, shutdown).await {
+        Ok(reason) => {
+            if let Some(reason) = reason {
+                tracing::info!(peer = %peer.address, %reason, "connection closed by the server");
+            }
+            link.close(reason).await;
+        }
+        Err(LinkError::Closed) => tracing::debug!(peer = %peer.address, "connection closed"),
+        Err(error) => tracing::info!(peer = %peer.address, %error, "connection lost"),
+    }
+}
+
+/// A session's place in the pool. What the session holds goes back when this is dropped.
+struct Seat {
+    peer: Peer,
+    pool: Arc<StratumV2Pool>,
+    clock: Clock,
+    session: Session,
+    shares: Vec<Share>,
+    /// Solutions that have not been handed in yet.
+    found: VecDeque<Found>,
+    /// What the sink has not confirmed yet, oldest first.
+    storing: VecDeque<(u64, oneshot::Receiver<()>)>,
+    /// Lines logged.
+    lines: u32,
+}
+
+impl Seat {
+    fn new(peer: Peer, pool: Arc<StratumV2Pool>, clock: Clock) -> Self {
+        let session = Session::new(pool.session_options(), clock.now());
+        let seat = Self {
+            peer,
+            pool,
+            clock,
+            session,
+            shares: Vec::new(),
+            found: VecDeque::new(),
+            storing: VecDeque::new(),
+            lines: 0,
+        };
+        seat.stats().connections.rise();
+        seat
+    }
+
+    fn stats(&self) -> &TransportStats {
+        self.pool.stats().of(self.peer.transport)
+    }
+
+    /// Until the session or, with `None`, the server has enough.
+    async fn serve<L: Link>(
+        &mut self,
+        link: &mut L,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<Option<CloseReason>, LinkError> {
+        let mut work = self.pool.work();
+        self.take_work(&mut work);
+        let mut timer = std::pin::pin!(sleep_until(Instant::now()));
+        let mut last_written = Instant::now();
+        loop {
+            while link.backlog() < BACKLOG && self.storing.len() < STORING {
+                let Some((lane, header, payload)) = link.next_frame()? else { break };
+                let now = self.clock.now();
+                self.session.handle(now, Input::Frame(lane, header, payload), &*self.pool);
+                if let Some(reason) = self.drain(link).await? {
+                    return Ok(Some(reason));
+                }
+                // a peer that always has something to say would not let go of the thread
+                consume_budget().await;
+            }
+            self.session.handle(self.clock.now(), Input::Tick, &*self.pool);
+            self.store();
+            if let Some(reason) = self.drain(link).await? {
+                return Ok(Some(reason));
+            }
+            let unsent = link.backlog();
+            link.flush()?;
+            if link.backlog() < unsent || unsent == 0 {
+                last_written = Instant::now();
+            }
+            if unsent >= BACKLOG && link.backlog() < BACKLOG {
+                // frames may be left that have been read already: no socket will tell of them
+                continue;
+            }
+
+            let room = link.backlog() < BACKLOG && self.storing.len() < STORING;
+            let stuck = (link.backlog() > 0).then_some(last_written + WRITE_TIMEOUT);
+            let wake = self.session.wake_at().map(|at| self.clock.instant(at));
+            let wake = wake.into_iter().chain(stuck).min();
+            if let Some(wake) = wake {
+                timer.as_mut().reset(wake);
+            }
+            let before = link.backlog();
+            tokio::select! {
+                done = link.progress(room), if room || before > 0 => {
+                    done?;
+                    if link.backlog() < before {
+                        last_written = Instant::now();
+                    }
+                }
+                Ok(()) = work.changed(), if room => self.take_work(&mut work),
+                stored = confirmed(&mut self.storing) => {
+                    let number = stored.ok_or(LinkError::SharesLost)?;
+                    self.session.handle(self.clock.now(), Input::Stored(number), &*self.pool);
+                }
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
+                () = &mut timer, if wake.is_some() => {
+                    if stuck.is_some_and(|stuck| stuck <= Instant::now()) {
+                        return Err(LinkError::NotReading);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_work(&mut self, work: &mut watch::Receiver<Option<Arc<Work>>>) {
+        let newest = work.borrow_and_update().clone();
+        if let Some(newest) = newest {
+            self.session.handle(self.clock.now(), Input::Work(newest), &*self.pool);
+        }
+    }
+
+    /// Does what the session wants done.
+    async fn drain<L: Link>(&mut self, link: &mut L) -> Result<Option<CloseReason>, LinkError> {
+        let mut close = None;
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Frame(lane, frame) => link.send(lane, frame)?,
+                Output::Event(event) => self.note(&event),
+                Output::Solution(solution) => self.found.push_back(found(self.peer, solution)),
+                Output::Close(reason) => {
+                    close = Some(reason);
+                    break;
+                }
+            }
+        }
+        self.pool.hand_in(&mut self.found).await;
+        Ok(close)
+    }
+
+    /// Books what was accepted, and hands the shares to the sink.
+    fn store(&mut self) {
+        let tally = self.session.take_tally();
+        self.stats().add(&tally);
+        let Some(number) = self.session.take_shares(&mut self.shares) else { return };
+        match self.pool.store(&mut self.shares) {
+            Stored::Now if self.storing.is_empty() => {
+                self.session.handle(self.clock.now(), Input::Stored(number), &*self.pool);
+            }
+            Stored::Now => {
+                // in order behind what is still on its way
+                let (done, receiver) = oneshot::channel();
+                let _ = done.send(());
+                self.storing.push_back((number, receiver));
+            }
+            Stored::Later(receiver) => self.storing.push_back((number, receiver)),
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Opened { .. } => self.stats().channels.rise(),
+            Event::Closed { .. } => self.stats().channels.fall(),
+            Event::SetUp { .. } | Event::Refused { .. } => {}
+        }
+        self.lines += 1;
+        match self.lines.cmp(&LOG_LINES) {
+            Ordering::Less => log(self.peer.address, event),
+            Ordering::Equal => {
+                tracing::info!(peer = %self.peer.address, "no more of this connection's channels is logged");
+            }
+            Ordering::Greater => {}
+        }
+    }
+}
+
+fn log(peer: SocketAddr, event: &Event) {
+    match event {
+        Event::SetUp { device } => tracing::debug!(%peer, device, "connection set up"),
+        Event::Opened { channel, account } => {
+            tracing::info!(%peer, %channel, user = &*account.user, "channel opened");
+        }
+        Event::Refused { code, user } => tracing::warn!(%peer, user, code, "channel refused"),
+        Event::Closed { channel, account } => {
+            tracing::info!(%peer, %channel, user = &*account.user, "channel closed");
+        }
+    }
+}
+
+fn found(Peer { transport, address }: Peer, solution: Box<Solution>) -> Found {
+    Found { solution, transport, peer: address }
+}
+
+/// The number up to which all shares are safe, once that is news. None if they are lost.
+async fn confirmed(storing: &mut VecDeque<(u64, oneshot::Receiver<()>)>) -> Option<u64> {
+    let Some((number, receiver)) = storing.front_mut() else {
+        return std::future::pending().await;
+    };
+    let number = *number;
+    let stored = receiver.await.is_ok();
+    storing.pop_front();
+    stored.then_some(number)
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.session.end(&*self.pool);
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Event(event) => self.note(&event),
+                Output::Solution(solution) => self.found.push_back(found(self.peer, solution)),
+                Output::Frame(..) | Output::Close(_) => {}
+            }
+        }
+        self.pool.hand_in_at_last(&mut self.found);
+        self.store();
+        self.stats().connections.fall();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bitcoin::Network;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::mining::coinbase::Tag;
+    use crate::mining::extranonce::{BootEpoch, ServerId};
+    use crate::mining::payout::PayoutPolicy;
+    use crate::mining::{Hashrate, TemplateSerial};
+    use crate::pool::{Options, ShareSink};
+    use crate::session::Lane;
+    use crate::template::regtest::{self, RegtestChain};
+    use crate::transport::Arrived;
+    use crate::wire::codec::Str255;
+    use crate::wire::common::{SetupConnection, flags};
+    use crate::wire::mining::{Mining, OpenStandardMiningChannel, SubmitSharesStandard};
+    use crate::wire::{ChannelId, Header, JobId, Message, RequestId, SequenceNumber, U256};
+
+    const NOW: u32 = 1_800_000_000;
+    const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+    /// A sink that is told when shares are safe.
+    #[derive(Debug, Default, Clone)]
+    struct Sink(Arc<Mutex<Vec<oneshot::Sender<()>>>>);
+
+    impl ShareSink for Sink {
+        fn store(&self, shares: &mut Vec<Share>) -> Stored {
+            shares.clear();
+            let (sender, receiver) = oneshot::channel();
+            self.0.lock().unwrap().push(sender);
+            Stored::Later(receiver)
+        }
+    }
+
+    /// A peer that says one thing at each wake-up.
+    #[derive(Default)]
+    struct Script {
+        to_say: VecDeque<Vec<u8>>,
+        said: Option<Vec<u8>>,
+        reading: Vec<u8>,
+        heard: Arc<Mutex<Vec<Vec<u8>>>>,
+        /// It hangs up instead of taking a message of this type.
+        fails_at: Option<u8>,
+    }
+
+    impl Script {
+        fn say<'m>(&mut self, message: &impl Message<'m>) {
+            let mut frame = Vec::new();
+            message.encode(&mut frame).unwrap();
+            self.to_say.push_back(frame);
+        }
+
+        fn miner() -> Self {
+            let mut script = Self::default();
+            let text = Str255::truncated("test");
+            script.say(&SetupConnection {
+                protocol: 0,
+                min_version: 2,
+                max_version: 2,
+                flags: flags::REQUIRES_STANDARD_JOBS,
+                endpoint_host: text,
+                endpoint_port: 0,
+                vendor: text,
+                hardware_version: text,
+                firmware: text,
+                device_id: text,
+            });
+            script.say(&OpenStandardMiningChannel {
+                request_id: RequestId(1),
+                user_identity: Str255::truncated(ADDRESS),
+                nominal_hash_rate: 0.0,
+                max_target: U256([0xff; 32]),
+            });
+            script
+        }
+
+        fn share(&mut self, nonce: u32) {
+            self.say(&SubmitSharesStandard {
+                channel_id: ChannelId(2),
+                sequence_number: SequenceNumber(nonce),
+                job_id: JobId(1),
+                nonce,
+                ntime: NOW,
+                version: 0x2000_0000,
+            });
+        }
+    }
+
+    impl Link for Script {
+        fn next_frame(&mut self) -> Result<Option<Arrived<'_>>, LinkError> {
+            let Some(frame) = self.said.take() else { return Ok(None) };
+            self.reading = frame;
+            let (header, payload) = self.reading.split_first_chunk().unwrap();
+            Ok(Some((Lane::Control, Header::read(header), payload)))
+        }
+
+        fn send(&mut self, _: Lane, frame: &[u8]) -> Result<(), LinkError> {
+            if self.fails_at == Some(frame[2]) {
+                return Err(LinkError::Closed);
+            }
+            self.heard.lock().unwrap().push(frame.to_vec());
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), LinkError> {
+            Ok(())
+        }
+
+        fn backlog(&self) -> usize {
+            0
+        }
+
+        async fn progress(&mut self, read: bool) -> Result<(), LinkError> {
+            if !read || self.to_say.is_empty() {
+                return std::future::pending().await;
+            }
+            self.said = self.to_say.pop_front();
+            Ok(())
+        }
+
+        async fn close(self, _: Option<CloseReason>) {}
+    }
+
+    /// A pool with work on which every hash is a share, and every other a block.
+    fn pool(sink: Sink) -> (Arc<StratumV2Pool>, mpsc::Receiver<Found>) {
+        let mut session = crate::session::Options::default();
+        session.vardiff.slowest = Hashrate::new(0.0).unwrap();
+        let options = Options {
+            session,
+            payout: PayoutPolicy::Solo { fee: None, network: Network::Regtest },
+            tag: Tag::default(),
+            server_id: ServerId::default(),
+        };
+        let (pool, found) = StratumV2Pool::new(options, BootEpoch::default(), Box::new(sink));
+        let chain = RegtestChain::open(regtest::Options::default(), TemplateSerial(1), NOW).unwrap();
+        pool.publish(Arc::new(chain.work()));
+        (pool, found)
+    }
+
+    fn start(
+        script: Script,
+        pool: &Arc<StratumV2Pool>,
+    ) -> (tokio::task::JoinHandle<()>, watch::Sender<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        let peer = Peer { transport: Transport::Tcp, address: ([127, 0, 0, 1], 1).into() };
+        (tokio::spawn(drive(script, peer, pool.clone(), Clock::start(), stopped)), stop)
+    }
+
+    /// Lets the connection do all that it can without waiting.
+    async fn settle() {
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn acknowledged(heard: &Mutex<Vec<Vec<u8>>>) -> u32 {
+        let heard = heard.lock().unwrap();
+        let messages = heard.iter().map(|frame| Mining::decode(frame[2], &frame[6..]));
+        messages
+            .map(|message| match message {
+                Ok(Mining::SubmitSharesSuccess(m)) => m.new_submits_accepted_count,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shares_are_acknowledged_when_the_sink_has_them_and_not_before() {
+        let sink = Sink::default();
+        let (pool, _found) = pool(sink.clone());
+        let mut script = Script::miner();
+        for nonce in 0..3 {
+            script.share(nonce);
+        }
+        let heard = script.heard.clone();
+        let (_connection, _stop) = start(script, &pool);
+        settle().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(pool.stats().of(Transport::Tcp).shares_accepted.get(), 3);
+        assert_eq!(acknowledged(&heard), 0);
+        let safe: Vec<_> = sink.0.lock().unwrap().drain(..).collect();
+        safe.into_iter().for_each(|safe| safe.send(()).unwrap());
+        settle().await;
+        assert_eq!(acknowledged(&heard), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_loses_shares_ends_the_connection() {
+        let sink = Sink::default();
+        let (pool, _found) = pool(sink.clone());
+        let mut script = Script::miner();
+        script.share(1);
+        let (connection, _stop) = start(script, &pool);
+        settle().await;
+        sink.0.lock().unwrap().clear();
+        connection.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_sink_stops_the_intake() {
+        let sink = Sink::default();
+        let (pool, mut found) = pool(sink.clone());
+        let mut script = Script::miner();
+        let shares = 2 * STORING as u32;
+        for nonce in 0..shares {
+            script.share(nonce);
+        }
+        let (_connection, _stop) = start(script, &pool);
+        settle().await;
+        let accepted = || pool.stats().of(Transport::Tcp).shares_accepted.get();
+        assert_eq!(accepted(), STORING as u64);
+        for _ in 0..shares {
+            let safe = sink.0.lock().unwrap().pop();
+            safe.into_iter().for_each(|safe| safe.send(()).unwrap());
+            settle().await;
+        }
+        assert_eq!(accepted(), u64::from(shares));
+        while found.try_recv().is_ok() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_solution_outlives_its_connection() {
+        let (pool, mut found) = pool(Sink::default());
+        let mut script = Script::miner();
+        for nonce in 0..20 {
+            script.share(nonce);
+        }
+        // the first refusal, of a share that comes twice, is where the peer hangs up
+        script.share(0);
+        script.fails_at = Some(0x1d);
+        let (connection, _stop) = start(script, &pool);
+        connection.await.unwrap();
+        assert_eq!(pool.stats().of(Transport::Tcp).shares_accepted.get(), 20);
+        let mut solutions = 0;
+        while found.try_recv().is_ok() {
+            solutions += 1;
+        }
+        assert!(solutions > 0, "of 20 hashes some are blocks");
+        assert_eq!(pool.stats().of(Transport::Tcp).connections.get(), 0);
+    }
+}

@@ -1,0 +1,180 @@
+//! A server to attack, on threads of its own.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use blvm_stratum_v2::clock::{Clock, unix_now};
+use blvm_stratum_v2::config::Config;
+use blvm_stratum_v2::mining::extranonce::BootEpoch;
+use blvm_stratum_v2::mining::vardiff;
+use blvm_stratum_v2::mining::{Hashrate, Target, TemplateSerial, Tip, Work};
+use blvm_stratum_v2::pool::{CountOnly, StratumV2Pool};
+use blvm_stratum_v2::server::{Options, StratumV2Server};
+use blvm_stratum_v2::stats::TransportStats;
+use blvm_stratum_v2::template::regtest::RegtestChain;
+use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
+use blvm_stratum_v2::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
+use blvm_stratum_v2::wire::url::{StratumUrl, Transport, Trust};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::panics;
+
+/// What takes longer will not happen any more.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for what is bound to happen.
+pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, happens).await {
+        Ok(happened) => happened,
+        Err(_) => panic!("waited in vain: {what}"),
+    }
+}
+
+/// Dropping it checks that nothing in it has panicked.
+pub(crate) struct House {
+    pub(crate) pool: Arc<StratumV2Pool>,
+    pub(crate) address: SocketAddr,
+    pub(crate) authority: AuthorityPublicKey,
+    source: Source,
+    runtime: Option<Runtime>,
+    threads: String,
+}
+
+#[allow(dead_code)] // what is kept only to be kept alive
+enum Source {
+    Server(StratumV2Server),
+    /// The test says what there is to mine on.
+    Test {
+        chain: Box<RegtestChain>,
+        stop: watch::Sender<bool>,
+    },
+}
+
+impl House {
+    /// A whole server.
+    pub(crate) async fn server(set: impl FnOnce(&mut Options)) -> Self {
+        let (runtime, threads) = runtime(2);
+        let authority = authority();
+        let public = authority.public_key();
+        let starting = runtime.spawn(StratumV2Server::start(options(set), authority));
+        let server = soon("the server starts", starting).await.unwrap().unwrap();
+        Self {
+            pool: server.pool().clone(),
+            address: server.tcp_addr(),
+            authority: public,
+            source: Source::Server(server),
+            runtime: Some(runtime),
+            threads,
+        }
+    }
+
+    /// A listener and its pool, on so many threads, with work that changes only by
+    /// [`refresh`](Self::refresh) and that no share solves.
+    pub(crate) async fn listener(workers: usize, set: impl FnOnce(&mut Options)) -> Self {
+        let (runtime, threads) = runtime(workers);
+        let authority = authority();
+        let public = authority.public_key();
+        let mut options = options(set);
+        options.chain.future_templates = false;
+        let chain = RegtestChain::open(options.chain, TemplateSerial(1), unix_now()).unwrap();
+        let (pool, _) = StratumV2Pool::new(options.pool, BootEpoch::of_start(1), Box::new(CountOnly));
+        pool.publish(Arc::new(unsolvable(chain.work())));
+        let identity = Arc::new(NoiseIdentity::new(authority, Duration::from_secs(3600)));
+        let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
+        let binding =
+            NoiseListener::bind(options.listen_addr, options.handshake_timeout, identity, admission);
+        let listener = {
+            let _in = runtime.enter();
+            binding.await.unwrap()
+        };
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        runtime.spawn(listener.run(pool.clone(), Clock::start(), stopped));
+        let source = Source::Test { chain: Box::new(chain), stop };
+        Self { pool, address, authority: public, source, runtime: Some(runtime), threads }
+    }
+
+    /// Publishes a new template whose jobs carry a time that is `later` seconds after the last one's.
+    pub(crate) fn refresh(&mut self, later: u32) {
+        let Source::Test { chain, .. } = &mut self.source else { panic!("the server makes the work") };
+        let last = self.pool.work().borrow().as_ref().map(|work| work.tip.clone()).unwrap();
+        let mut work = unsolvable(chain.refresh(last.min_ntime));
+        work.tip = Arc::new(Tip { min_ntime: last.min_ntime + later, ..(*work.tip).clone() });
+        self.pool.publish(Arc::new(work));
+    }
+
+    pub(crate) fn url(&self) -> StratumUrl {
+        StratumUrl {
+            transport: Transport::Tcp,
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            trust: Trust::Authority(self.authority),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &TransportStats {
+        self.pool.stats().of(Transport::Tcp)
+    }
+
+    /// Waits until so many connections are open.
+    pub(crate) async fn has_connections(&self, count: u64) {
+        let settled = async {
+            while self.stats().connections.get() != count {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        soon("the number of connections settles", settled).await;
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        if !thread::panicking() {
+            assert_eq!(panics::on(&self.threads), 0, "the server has panicked");
+        }
+    }
+}
+
+fn runtime(workers: usize) -> (Runtime, String) {
+    static HOUSES: AtomicU32 = AtomicU32::new(0);
+    panics::watch();
+    let name = format!("house {}", HOUSES.fetch_add(1, Relaxed));
+    let runtime = Builder::new_multi_thread().worker_threads(workers).thread_name(&name).enable_all().build();
+    (runtime.unwrap(), name)
+}
+
+fn authority() -> AuthoritySecretKey {
+    AuthoritySecretKey::generate(&mut StdRng::seed_from_u64(2))
+}
+
+/// Those of a configuration file without a word in it, except that shares take no effort.
+fn options(set: impl FnOnce(&mut Options)) -> Options {
+    let mut options = Config::default().options().unwrap();
+    options.listen_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    options.pool.session.vardiff = effortless();
+    set(&mut options);
+    options
+}
+
+/// Every hash is a share, at any pace that anybody here comes up to: half of them are blocks, and
+/// half are not.
+fn effortless() -> vardiff::Options {
+    let slowest = Hashrate::new(100.0).unwrap();
+    vardiff::Options { shares_per_minute: 60_000.0, slowest }
+}
+
+fn unsolvable(work: Work) -> Work {
+    let tip = Tip { network_target: Target::ZERO, report_target: Target::ZERO, ..(*work.tip).clone() };
+    Work { tip: Arc::new(tip), ..work }
+}

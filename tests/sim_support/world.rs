@@ -1,0 +1,522 @@
+//! One run: connections that come and go, and all that can happen to them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use blvm_stratum_v2::mining::Work;
+use blvm_stratum_v2::mining::moment::Moment;
+use blvm_stratum_v2::mining::share::{Share, Solution};
+use blvm_stratum_v2::session::{CloseReason, Event, Input, Lane, Options, Output, Session};
+use blvm_stratum_v2::wire::mining::Mining;
+use blvm_stratum_v2::wire::{Header, U256};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::books::{Books, Owed};
+use super::miner::{Miner, Profile, Sent};
+use super::model::{Body, Fields, Kind, Model, Request, Verdict};
+use super::network::Direction;
+use super::shared::{SimPool, eager};
+use super::source::Source;
+
+/// How long miners act, and how long after that everything must have come to rest.
+const ACTION: Duration = Duration::from_secs(10);
+const REST: Duration = Duration::from_secs(8);
+/// Connections at a time.
+const CONNECTIONS: usize = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Connect,
+    Disconnect(usize),
+    /// The source has something new.
+    Advance,
+    /// A connection hears of it.
+    Work(usize),
+    Act(usize),
+    ToServer(usize, Queue),
+    ToClient(usize, Queue),
+    Hangup(usize),
+    Stored(usize, u64),
+    Wake(usize),
+}
+
+/// A lane, in a form that has an order.
+type Queue = (u8, u64);
+
+fn queue(lane: Lane) -> Queue {
+    match lane {
+        Lane::Control => (0, 0),
+        Lane::Push => (1, 0),
+        Lane::Channel(number) => (2, number),
+    }
+}
+
+fn lane(queue: Queue) -> Lane {
+    match queue {
+        (0, _) => Lane::Control,
+        (1, _) => Lane::Push,
+        (_, number) => Lane::Channel(number),
+    }
+}
+
+struct Connection {
+    session: Session,
+    /// What the server has said, and how shares are to be judged.
+    model: Model,
+    miner: Miner,
+    to_server: Direction,
+    to_client: Direction,
+    owed: Owed,
+    work: Option<Arc<Work>>,
+    work_pending: bool,
+    last_stored: Moment,
+    wake: Option<Moment>,
+    closing: bool,
+}
+
+/// What came out of a session at once, apart from what went over the network.
+#[derive(Default)]
+struct Outcome {
+    errors: Vec<(u32, u32, String)>,
+    shares: Vec<Share>,
+    solutions: Vec<Solution>,
+}
+
+pub(crate) struct World<'p> {
+    rng: StdRng,
+    now: Moment,
+    agenda: BinaryHeap<Reverse<(Moment, u64, Happening)>>,
+    scheduled: u64,
+    pool: &'p SimPool,
+    options: Arc<Options>,
+    sink_is_slow: bool,
+    source: Source,
+    newest: Option<Arc<Work>>,
+    connections: BTreeMap<usize, Connection>,
+    next_connection: usize,
+    books: Books,
+    summary: Summary,
+}
+
+/// What a run has seen, to be sure that it is worth something.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(crate) struct Summary {
+    pub(crate) credited: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    pub(crate) events: u64,
+}
+
+impl<'p> World<'p> {
+    pub(crate) fn new(seed: u64, pool: &'p SimPool) -> Self {
+        pool.reset();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut pick = |choices: &[u64]| choices[rng.random_range(0..choices.len())];
+        let options = Options {
+            share_batch_size: pick(&[1, 3, 10]) as u32,
+            share_batch_interval: Duration::from_millis(pick(&[0, 100, 1000])),
+            max_channels: pick(&[2, 100, 100]) as usize,
+            max_jobs: pick(&[2, 5, 64]) as usize,
+            max_seen_shares: pick(&[5, 20, 16_384]) as usize,
+            max_bad_shares: pick(&[3, 1000, 1000]) as u32,
+            vardiff: eager(),
+            ..Options::default()
+        };
+        let source = Source::new(&mut rng);
+        let sink_is_slow = rng.random_bool(0.7);
+        Self {
+            rng,
+            now: Moment(1),
+            agenda: BinaryHeap::new(),
+            scheduled: 0,
+            pool,
+            options: Arc::new(options),
+            sink_is_slow,
+            source,
+            newest: None,
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            books: Books::default(),
+            summary: Summary::default(),
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Summary {
+        for _ in 0..CONNECTIONS {
+            self.after(0..2_000_000, Happening::Connect);
+        }
+        self.after(0..2_000_000, Happening::Advance);
+        let end = self.now + ACTION + REST;
+        while let Some(Reverse((at, _, happening))) = self.agenda.pop().filter(|Reverse((at, ..))| *at <= end)
+        {
+            assert!(at >= self.now);
+            self.now = at;
+            self.summary.events += 1;
+            self.happen(happening);
+        }
+        for connection in self.connections.values() {
+            let settled =
+                connection.closing || connection.miner.unanswered() == 0 && connection.owed.is_settled();
+            assert!(settled, "shares are left without an answer");
+        }
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.disconnect(id);
+        }
+        assert_eq!(self.pool.in_use(), 0, "prefixes were not given back");
+        Summary { credited: self.books.credited() as u64, ..self.summary }
+    }
+
+    fn acting(&self) -> bool {
+        self.now.since(Moment(0)) < ACTION
+    }
+
+    fn at(&mut self, at: Moment, happening: Happening) {
+        self.scheduled += 1;
+        self.agenda.push(Reverse((at, self.scheduled, happening)));
+    }
+
+    fn after(&mut self, micros: std::ops::Range<u64>, happening: Happening) {
+        let at = self.now + Duration::from_micros(self.rng.random_range(micros));
+        self.at(at, happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let id = match happening {
+            Happening::Connect => return self.connect(),
+            Happening::Advance => return self.advance(),
+            Happening::Disconnect(id) if self.connections.contains_key(&id) => {
+                self.disconnect(id);
+                return self.after(0..1_000_000, Happening::Connect);
+            }
+            Happening::Disconnect(id)
+            | Happening::Work(id)
+            | Happening::Act(id)
+            | Happening::ToServer(id, _)
+            | Happening::ToClient(id, _)
+            | Happening::Hangup(id)
+            | Happening::Stored(id, _)
+            | Happening::Wake(id) => id,
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match happening {
+            Happening::Hangup(_) => {
+                self.disconnect(id);
+                if self.acting() {
+                    self.after(0..1_000_000, Happening::Connect);
+                }
+            }
+            Happening::ToClient(_, key) => {
+                let (_, bytes) = connection.to_client.deliver(lane(key));
+                let (header, payload) = split(&bytes);
+                connection.miner.receive(header.extension, header.msg_type, payload);
+            }
+            Happening::Act(_) if self.now.since(Moment(0)) < ACTION => {
+                let sent = connection.miner.act(&mut self.rng);
+                self.transmit(id, sent);
+                self.after(1000..400_000, Happening::Act(id));
+            }
+            Happening::ToServer(_, key) => {
+                let (lane, bytes) = connection.to_server.deliver(lane(key));
+                if !connection.closing {
+                    self.serve(id, lane, &bytes);
+                }
+            }
+            _ if connection.closing => {}
+            Happening::Work(_) => self.inform(id),
+            Happening::Stored(_, number) => {
+                connection.owed.stored = number;
+                self.uneventful(id, Input::Stored(number));
+            }
+            Happening::Wake(_) => {
+                connection.wake = None;
+                self.uneventful(id, Input::Tick);
+                let session = &self.connections[&id].session;
+                assert!(session.wake_at().is_none_or(|at| at > self.now), "a tick that leaves things undone");
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self) {
+        if !self.acting() {
+            return;
+        }
+        let profile = Profile {
+            standard_only: self.rng.random_bool(0.3),
+            per_channel: self.rng.random_bool(0.3),
+            by_lane: self.rng.random_bool(0.4),
+            rolling: self.source.rolling(),
+        };
+        let id = self.next_connection;
+        self.next_connection += 1;
+        let connection = Connection {
+            session: Session::new(self.options.clone(), self.now),
+            model: Model::new(true, false, profile.rolling, self.options.max_jobs),
+            miner: Miner::new(profile),
+            to_server: Direction::new(profile.by_lane),
+            to_client: Direction::new(profile.by_lane),
+            owed: Owed::default(),
+            work: None,
+            work_pending: false,
+            last_stored: self.now,
+            wake: None,
+            closing: false,
+        };
+        let hello = connection.miner.introduce();
+        self.connections.insert(id, connection);
+        if self.newest.is_some() {
+            self.inform(id);
+        }
+        self.transmit(id, vec![hello]);
+        self.after(1000..400_000, Happening::Act(id));
+        if self.rng.random_bool(0.4) {
+            self.after(0..10_000_000, Happening::Disconnect(id));
+        }
+    }
+
+    fn disconnect(&mut self, id: usize) {
+        let mut connection = self.connections.remove(&id).expect("it is connected");
+        connection.session.end(self.pool);
+        assert_eq!(connection.session.wake_at(), None);
+        self.summary.acknowledged += connection.miner.acknowledged;
+        self.summary.refused += connection.miner.refused;
+    }
+
+    fn advance(&mut self) {
+        let work = self.source.advance(&mut self.rng);
+        self.pool.publish(work.clone());
+        self.newest = Some(work);
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            // whoever is slow sees only the newest
+            if !std::mem::replace(&mut self.connections.get_mut(&id).unwrap().work_pending, true) {
+                let lag = if self.rng.random_bool(0.1) { 4_000_000 } else { 2000 };
+                self.after(0..lag, Happening::Work(id));
+            }
+        }
+        if self.acting() {
+            self.after(10_000..2_000_000, Happening::Advance);
+        }
+    }
+
+    fn inform(&mut self, id: usize) {
+        let connection = self.connections.get_mut(&id).unwrap();
+        let work = self.newest.clone().expect("it was announced");
+        connection.work_pending = false;
+        connection.work = Some(work.clone());
+        self.uneventful(id, Input::Work(work.clone()));
+        for (id, channel) in &self.connections[&id].model.channels {
+            let tip = channel.tip.expect("there is work");
+            assert_eq!(
+                U256(tip.prev_hash),
+                U256(*work.tip.prev_hash.as_ref()),
+                "channel {id} is on another block"
+            );
+            if let Some(Body::Extended(content)) = channel.active.last().map(|active| &active.job.body) {
+                assert_eq!(content.path, work.template.merkle_path, "channel {id} works on something else");
+            }
+            assert!(channel.futures.len() >= work.future.len().min(8), "channel {id} lacks a future job");
+        }
+    }
+
+    fn transmit(&mut self, id: usize, frames: Vec<Sent>) {
+        for (lane, bytes) in frames {
+            let arrival = self.now + Duration::from_micros(self.rng.random_range(0..50_000));
+            let connection = self.connections.get_mut(&id).unwrap();
+            let (key, at) = connection.to_server.send(lane, bytes, arrival);
+            self.at(at, Happening::ToServer(id, queue(key)));
+        }
+    }
+
+    /// The server takes in a frame, and answers it rightly.
+    fn serve(&mut self, id: usize, lane: Lane, bytes: &[u8]) {
+        let (header, payload) = split(bytes);
+        let connection = self.connections.get_mut(&id).unwrap();
+        let model = &mut connection.model;
+        let mut submitted: Option<(Fields, u32)> = None;
+        if header.extension == 0 && header.msg_type >= 0x10 {
+            match Mining::decode(header.msg_type, payload).unwrap() {
+                Mining::OpenStandardMiningChannel(m) => {
+                    let request = Request { kind: Kind::Standard, max_target: m.max_target };
+                    model.requests.insert(m.request_id.0, request);
+                }
+                Mining::OpenExtendedMiningChannel(m) => {
+                    let request = Request { kind: Kind::Extended, max_target: m.max_target };
+                    model.requests.insert(m.request_id.0, request);
+                }
+                Mining::UpdateChannel(m) => {
+                    if let Some(channel) = model.channels.get_mut(&m.channel_id.0) {
+                        channel.max_target = m.maximum_target;
+                    }
+                }
+                Mining::CloseChannel(m) => model.close(m.channel_id.0),
+                Mining::SubmitSharesStandard(m) => {
+                    let fields = Fields {
+                        channel: m.channel_id.0,
+                        job: m.job_id.0,
+                        nonce: m.nonce,
+                        ntime: m.ntime,
+                        version: m.version,
+                        extranonce: None,
+                    };
+                    submitted = Some((fields, m.sequence_number.0));
+                }
+                Mining::SubmitSharesExtended(m) => {
+                    let fields = Fields {
+                        channel: m.channel_id.0,
+                        job: m.job_id.0,
+                        nonce: m.nonce,
+                        ntime: m.ntime,
+                        version: m.version,
+                        extranonce: Some(m.extranonce.as_bytes().to_vec()),
+                    };
+                    submitted = Some((fields, m.sequence_number.0));
+                }
+                other => panic!("clients do not send {other:?}"),
+            }
+        }
+        let input = Input::Frame(lane, header, payload);
+        match submitted {
+            None => self.uneventful(id, input),
+            Some((fields, sequence)) => {
+                let verdict = model.judge(&fields, self.options.max_seen_shares);
+                if let Verdict::Credit { target, .. } = verdict {
+                    connection.owed.credit(fields.channel, sequence, target.difficulty().0);
+                }
+                let outcome = self.handle(id, input);
+                self.compare(verdict, (fields.channel, sequence), outcome);
+            }
+        }
+    }
+
+    fn compare(&mut self, verdict: Verdict, share: (u32, u32), outcome: Outcome) {
+        let Outcome { errors, shares, solutions } = outcome;
+        match verdict {
+            Verdict::Credit { hash, target, tip } => {
+                assert_eq!(errors, [], "a good share is refused");
+                assert_eq!(shares.len(), 1);
+                assert_eq!((shares[0].hash, shares[0].difficulty), (hash, target.difficulty()));
+                let wanted = U256(hash) <= U256::from(self.source.report_targets[&tip]);
+                assert_eq!((shares[0].solution, solutions.len()), (wanted, usize::from(wanted)));
+                self.books.credit(hash);
+            }
+            Verdict::Refuse(code) => {
+                assert_eq!(errors, [(share.0, share.1, code.to_owned())]);
+                assert_eq!((shares.len(), solutions.len()), (0, 0), "{code}, but credited");
+            }
+            Verdict::NotYet => {
+                assert_eq!((errors.len(), shares.len(), solutions.len()), (1, 0, 0));
+                assert!(["stale-share", "invalid-job-id"].contains(&&*errors[0].2), "{errors:?}");
+            }
+        }
+    }
+
+    /// Something that no share and no answer to one comes of.
+    fn uneventful(&mut self, id: usize, input: Input<'_>) {
+        let outcome = self.handle(id, input);
+        assert_eq!((outcome.errors.len(), outcome.shares.len(), outcome.solutions.len()), (0, 0, 0));
+    }
+
+    /// What the transport's loop does with a session.
+    fn handle(&mut self, id: usize, input: Input<'_>) -> Outcome {
+        let connection = self.connections.get_mut(&id).unwrap();
+        connection.session.handle(self.now, input, self.pool);
+        let mut outcome = Outcome::default();
+        self.drain(id, &mut outcome);
+        let connection = self.connections.get_mut(&id).unwrap();
+        if let Some(number) = connection.session.take_shares(&mut outcome.shares) {
+            assert_eq!(number, connection.owed.made);
+            let delay = if self.sink_is_slow { self.rng.random_range(0..300_000) } else { 0 };
+            connection.last_stored = connection.last_stored.max(self.now + Duration::from_micros(delay));
+            let stored = connection.last_stored;
+            if stored > self.now {
+                self.at(stored, Happening::Stored(id, number));
+            } else {
+                connection.owed.stored = number;
+                connection.session.handle(self.now, Input::Stored(number), self.pool);
+                self.drain(id, &mut outcome);
+            }
+        }
+        let connection = self.connections.get_mut(&id).unwrap();
+        let wake = connection.session.wake_at().map(|at| at.max(self.now));
+        if let Some(at) = wake.filter(|at| connection.wake.is_none_or(|earlier| *at < earlier)) {
+            connection.wake = Some(at);
+            let late = self.rng.random_range(0..2000);
+            self.at(at + Duration::from_micros(late), Happening::Wake(id));
+        }
+        outcome
+    }
+
+    fn drain(&mut self, id: usize, outcome: &mut Outcome) {
+        let connection = self.connections.get_mut(&id).unwrap();
+        let mut sent: Vec<Sent> = Vec::new();
+        let mut closed = None;
+        while let Some(output) = connection.session.poll_output() {
+            assert_eq!(closed, None, "nothing follows a close");
+            match output {
+                Output::Frame(lane, bytes) => sent.push((lane, bytes.to_vec())),
+                Output::Solution(solution) => outcome.solutions.push(*solution),
+                Output::Event(
+                    Event::SetUp { .. } | Event::Opened { .. } | Event::Refused { .. } | Event::Closed { .. },
+                ) => {}
+                Output::Close(reason) => closed = Some(reason),
+            }
+        }
+        let mut last = self.now;
+        for (lane, bytes) in sent {
+            let connection = self.connections.get_mut(&id).unwrap();
+            check(connection, &bytes, &self.options, outcome);
+            for space in connection.model.spaces.drain(..) {
+                self.books.assign(id, space);
+            }
+            let arrival = self.now + Duration::from_micros(self.rng.random_range(0..50_000));
+            let (key, at) = connection.to_client.send(lane, bytes, arrival);
+            last = last.max(at);
+            self.at(at, Happening::ToClient(id, queue(key)));
+        }
+        if let Some(reason) = closed {
+            let expected = matches!(reason, CloseReason::BadShares(_)) && self.options.max_bad_shares < 1000;
+            assert!(expected, "closed: {reason}");
+            self.connections.get_mut(&id).unwrap().closing = true;
+            self.at(last, Happening::Hangup(id));
+        }
+    }
+}
+
+/// A frame as it leaves the server.
+fn check(connection: &mut Connection, bytes: &[u8], options: &Options, outcome: &mut Outcome) {
+    let (header, payload) = split(bytes);
+    if header.extension != 0 || header.msg_type < 0x10 {
+        return;
+    }
+    let tip = connection.work.as_ref().map(|work| &work.tip);
+    match Mining::decode(header.msg_type, payload).expect("the server's messages are well-formed") {
+        Mining::SubmitSharesSuccess(m) => connection.owed.acknowledge(&m, options.share_batch_size),
+        Mining::SubmitSharesError(m) => {
+            let code = m.error_code.as_str().unwrap().to_owned();
+            outcome.errors.push((m.channel_id.0, m.sequence_number.0, code));
+        }
+        Mining::SetNewPrevHash(m) => {
+            let tip = tip.expect("no work, no block to build on");
+            let said = (m.prev_hash, m.min_ntime, m.nbits);
+            assert_eq!(said, (U256(*tip.prev_hash.as_ref()), tip.min_ntime, tip.nbits));
+        }
+        Mining::NewMiningJob(m) => assert_time(m.min_ntime, tip.map(|tip| tip.min_ntime)),
+        Mining::NewExtendedMiningJob(m) => assert_time(m.min_ntime, tip.map(|tip| tip.min_ntime)),
+        _ => {}
+    }
+    connection.model.apply(header.msg_type, payload);
+}
+
+fn assert_time(said: Option<u32>, tip: Option<u32>) {
+    assert!(said.is_none() || said == tip, "a job starts at {said:?}, the tip at {tip:?}");
+}
+
+fn split(bytes: &[u8]) -> (Header, &[u8]) {
+    let (header, payload) = bytes.split_first_chunk().expect("a frame has a header");
+    let header = Header::read(header);
+    assert_eq!(header.payload_len, payload.len());
+    (header, payload)
+}
