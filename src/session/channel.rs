@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::acknowledge::Owed;
 use super::{Lane, Options};
 use crate::mining::extranonce::ExtranoncePrefix;
 use crate::mining::job::Job;
@@ -11,7 +12,7 @@ use crate::mining::moment::Moment;
 use crate::mining::share::{Account, Rejection, Rules, Solution, Submission, judge};
 use crate::mining::vardiff::Vardiff;
 use crate::mining::{Hashrate, Target, TemplateSerial, Tip};
-use crate::wire::{ChannelId, JobId, SequenceNumber};
+use crate::wire::{ChannelId, JobId};
 
 /// How many retired jobs a channel remembers, to call a late share stale and not unknown.
 const STALE_JOBS: usize = 64;
@@ -71,18 +72,6 @@ impl ChannelJob {
     fn is_active(&self) -> bool {
         matches!(self.state, JobState::Active { .. })
     }
-}
-
-/// Accepted shares that have not been acknowledged.
-#[derive(Debug, Default)]
-pub(super) struct Owed {
-    pub(super) count: u32,
-    pub(super) difficulty: f64,
-    pub(super) last: SequenceNumber,
-    /// When they are due, once there are some.
-    pub(super) due: Moment,
-    /// None are acknowledged before this, unless there are many.
-    pub(super) not_before: Moment,
 }
 
 impl Channel {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::acknowledge::Sealed;
 use super::channel::Channel;
 use super::distribute::Audience;
 use super::setup::Setup;
-use super::submit::Sealed;
 use super::timers::Timer;
 use super::{CloseReason, Event, Lane, Options, Out, Shared, Todo};
 use crate::mining::Work;

@@ -10,6 +10,7 @@
 //!      └── too late, refused, not a SetupConnection ────────────────────^
 //! ```
 
+mod acknowledge;
 mod channel;
 mod connection;
 mod distribute;

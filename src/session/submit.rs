@@ -1,29 +1,18 @@
 //! Shares, and what they are answered with (§5.3.11 to §5.3.14).
 
-use super::channel::{Kind, Owed};
+use super::channel::Kind;
 use super::connection::Connection;
 use super::timers::Timer;
 use super::{CloseReason, Lane, Out, Shared};
 use crate::mining::moment::Moment;
 use crate::mining::share::{Rejection, Share, Submission, WorkerName};
 use crate::wire::codec::Str255;
-use crate::wire::mining::{
-    SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
-};
+use crate::wire::mining::{SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard};
 use crate::wire::{ChannelId, JobId, SequenceNumber};
 
 /// So many shares refused for what happens to honest miners too weigh as one refused for the
 /// miner's fault.
 const HONEST_PER_BAD: u32 = 10;
-
-/// An acknowledgement that waits until its shares are safe.
-#[derive(Debug)]
-pub(super) struct Sealed {
-    /// The number of the newest share that must be safe.
-    number: u64,
-    lane: Lane,
-    message: SubmitSharesSuccess,
-}
 
 /// Where a share comes from and what it is for.
 #[derive(Clone, Copy)]
@@ -157,46 +146,5 @@ impl Connection {
             return Err(CloseReason::BadShares(rejection));
         }
         Ok(())
-    }
-
-    /// What is owed to the channel is acknowledged if it is due.
-    pub(super) fn acknowledge(&mut self, out: &mut Out, now: Moment, id: ChannelId) {
-        if self.channels.get(&id).is_some_and(|channel| channel.owed.due <= now) {
-            self.seal(out, now, id);
-        }
-    }
-
-    /// What is owed to the channel is to be acknowledged as soon as it is safe.
-    pub(super) fn seal(&mut self, out: &mut Out, now: Moment, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
-        if channel.owed.count == 0 {
-            return;
-        }
-        let not_before = now + out.options.share_batch_interval;
-        let owed = std::mem::replace(&mut channel.owed, Owed { not_before, ..Owed::default() });
-        self.sealed.push_back(Sealed {
-            number: out.shares_made,
-            lane: channel.lane,
-            message: SubmitSharesSuccess {
-                channel_id: id,
-                last_sequence_number: owed.last,
-                new_submits_accepted_count: owed.count,
-                new_shares_sum: owed.difficulty as u64,
-            },
-        });
-        self.settle(out);
-    }
-
-    /// The shares up to `number` are safe.
-    pub(super) fn stored(&mut self, out: &mut Out, number: u64) {
-        self.stored = number;
-        self.settle(out);
-    }
-
-    /// Acknowledges what is sealed and safe.
-    fn settle(&mut self, out: &mut Out) {
-        while let Some(sealed) = self.sealed.pop_front_if(|sealed| sealed.number <= self.stored) {
-            out.frames.push(sealed.lane, &sealed.message);
-        }
     }
 }

@@ -1,0 +1,75 @@
+//! What accepted shares are answered with, and when (§5.3.13).
+//!
+//! ```text
+//! owed ── enough of them, or due, or the channel closes ──> sealed ── safe with the sink ──> sent
+//! ```
+
+use super::connection::Connection;
+use super::{Lane, Out};
+use crate::mining::moment::Moment;
+use crate::wire::mining::SubmitSharesSuccess;
+use crate::wire::{ChannelId, SequenceNumber};
+
+/// Accepted shares that have not been acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    pub(super) count: u32,
+    pub(super) difficulty: f64,
+    pub(super) last: SequenceNumber,
+    /// When they are due, once there are some.
+    pub(super) due: Moment,
+    /// None are acknowledged before this, unless there are many.
+    pub(super) not_before: Moment,
+}
+
+/// An acknowledgement that waits until its shares are safe.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    /// The number of the newest share that must be safe.
+    number: u64,
+    lane: Lane,
+    message: SubmitSharesSuccess,
+}
+
+impl Connection {
+    /// What is owed to the channel is acknowledged if it is due.
+    pub(super) fn acknowledge(&mut self, out: &mut Out, now: Moment, id: ChannelId) {
+        if self.channels.get(&id).is_some_and(|channel| channel.owed.due <= now) {
+            self.seal(out, now, id);
+        }
+    }
+
+    /// What is owed to the channel is to be acknowledged as soon as it is safe.
+    pub(super) fn seal(&mut self, out: &mut Out, now: Moment, id: ChannelId) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if channel.owed.count == 0 {
+            return;
+        }
+        let not_before = now + out.options.share_batch_interval;
+        let owed = std::mem::replace(&mut channel.owed, Owed { not_before, ..Owed::default() });
+        self.sealed.push_back(Sealed {
+            number: out.shares_made,
+            lane: channel.lane,
+            message: SubmitSharesSuccess {
+                channel_id: id,
+                last_sequence_number: owed.last,
+                new_submits_accepted_count: owed.count,
+                new_shares_sum: owed.difficulty as u64,
+            },
+        });
+        self.settle(out);
+    }
+
+    /// The shares up to `number` are safe.
+    pub(super) fn stored(&mut self, out: &mut Out, number: u64) {
+        self.stored = number;
+        self.settle(out);
+    }
+
+    /// Acknowledges what is sealed and safe.
+    fn settle(&mut self, out: &mut Out) {
+        while let Some(sealed) = self.sealed.pop_front_if(|sealed| sealed.number <= self.stored) {
+            out.frames.push(sealed.lane, &sealed.message);
+        }
+    }
+}
