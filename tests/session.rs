@@ -414,6 +414,22 @@ fn old_jobs_make_room_for_new_ones() {
 }
 
 #[test]
+fn jobs_made_for_one_channel_are_few() {
+    let mut rig = ready(Options { max_own_jobs: 2, ..Options::default() });
+    rig.open(Kind::Extended, Lane::Control);
+    for bits in [1, 2, 3] {
+        assert_names(&rig.update(2, 0.0, all_of(bits)), &["SetTarget", "NewExtendedMiningJob"]);
+        rig.wait(SECOND);
+    }
+    let [groups, first, second, third] = [3, 2, 1, 0].map(|ago| rig.mine(2, ago));
+    assert_answer(&rig.submit(&first), "stale-share");
+    for share in [&groups, &second, &third] {
+        assert_eq!(rig.submit(share), NOTHING);
+    }
+    assert_eq!(rig.credited.len(), 3);
+}
+
+#[test]
 fn only_the_miners_own_mistakes_close_the_connection() {
     let mut rig = ready(Options { max_bad_shares: 3, ..Options::default() });
     rig.open(Kind::Extended, Lane::Control);

@@ -51,6 +51,8 @@ struct ChannelJob {
     job: Arc<Job>,
     /// Computed when first needed, on standard channels.
     merkle_root: Option<[u8; 32]>,
+    /// Made for this channel, and so kept in memory for it alone.
+    own: bool,
     state: JobState,
 }
 
@@ -107,15 +109,29 @@ impl Channel {
 
     /// The client has been sent a job that it may be told to mine later.
     pub(super) fn add_future(&mut self, id: JobId, job: Arc<Job>) {
-        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, state: JobState::Future });
+        let state = JobState::Future;
+        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, own: false, state });
     }
 
     /// The client has been sent a job to mine at once.
     pub(super) fn add_active(&mut self, id: JobId, job: Arc<Job>, tip: Arc<Tip>, max_jobs: usize) {
         let state = JobState::Active { tip, target: self.target };
-        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, state });
+        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, own: false, state });
         if self.jobs.iter().filter(|job| job.is_active()).count() > max_jobs
             && let Some(oldest) = self.jobs.iter().position(ChannelJob::is_active)
+        {
+            self.retire(oldest);
+        }
+    }
+
+    /// The client has been sent a job of its own to mine at once.
+    pub(super) fn add_own(&mut self, id: JobId, job: Arc<Job>, tip: Arc<Tip>, options: &Options) {
+        self.add_active(id, job, tip, options.max_jobs);
+        if let Some(job) = self.jobs.back_mut() {
+            job.own = true;
+        }
+        if self.jobs.iter().filter(|job| job.own).count() > options.max_own_jobs
+            && let Some(oldest) = self.jobs.iter().position(|job| job.own)
         {
             self.retire(oldest);
         }

@@ -23,6 +23,10 @@ pub struct Options {
     pub max_channels: usize,
     /// Jobs of one tip that a channel may still submit for; older ones are stale.
     pub max_jobs: usize,
+    /// Of these, jobs made for the channel alone, one with each SetTarget, of which there is at
+    /// most one a second. They are not shared with anyone, so a client that has its targets
+    /// changed all the time must not have many of them kept.
+    pub max_own_jobs: usize,
     /// Shares of one tip remembered per channel to recognise duplicates. When they are used up
     /// the channel's jobs are replaced by harder ones, so that forgetting the shares is safe.
     pub max_seen_shares: usize,
@@ -44,6 +48,7 @@ impl Default for Options {
             open_timeout: Duration::from_secs(60),
             max_channels: 2048,
             max_jobs: 64,
+            max_own_jobs: 4,
             max_seen_shares: 16_384,
             max_bad_shares: 1000,
             per_channel_vendors: ["bitaxe", "nerd", "esp-miner"].map(String::from).to_vec(),

@@ -102,7 +102,7 @@ impl Connection {
         // a job id never comes twice on a connection, nor a prefix on two: a salt of its own
         let Some(job) = shared.variant(&work.template, &channel.account.class, job_id.0) else { return };
         write_job(out, channel, job_id, &job, Some(work.tip.min_ntime));
-        channel.add_active(job_id, job, work.tip.clone(), out.options.max_jobs);
+        channel.add_own(job_id, job, work.tip.clone(), &out.options);
     }
 
     /// The channel has more shares for this tip than can be remembered: its jobs end, so that

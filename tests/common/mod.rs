@@ -27,8 +27,9 @@ pub const NO_BLOCKS: u32 = 0x1d00_ffff;
 /// One hash in 128 is a block.
 pub const MANY_BLOCKS: u32 = 0x2001_ffff;
 
-/// Pays the operator, and caters for miners of any slowness.
+/// Pays the operator, caters for miners of any slowness, and keeps as many jobs as SRI.
 pub fn pool_options(mut session: session::Options) -> pool::Options {
+    session.max_own_jobs = session.max_jobs;
     session.vardiff.slowest = Hashrate::new(0.0).unwrap();
     pool::Options {
         session,

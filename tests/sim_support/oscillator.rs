@@ -54,7 +54,12 @@ pub(crate) fn earnings(kind: Kind, strategy: Strategy) -> f64 {
     let pool = SimPool::roomy();
     let mut rng = StdRng::seed_from_u64(7);
     let mut source = Source::new(&mut rng);
-    let options = Options { max_bad_shares: u32::MAX, vardiff: eager(), ..Options::default() };
+    let options = Options {
+        max_bad_shares: u32::MAX,
+        max_own_jobs: usize::MAX,
+        vardiff: eager(),
+        ..Options::default()
+    };
     let mut rig = Rig {
         rng,
         now: Moment(0),

@@ -120,6 +120,7 @@ impl<'p> World<'p> {
             share_batch_interval: Duration::from_millis(pick(&[0, 100, 1000])),
             max_channels: pick(&[2, 100, 100]) as usize,
             max_jobs: pick(&[2, 5, 64]) as usize,
+            max_own_jobs: 64,
             max_seen_shares: pick(&[5, 20, 16_384]) as usize,
             max_bad_shares: pick(&[3, 1000, 1000]) as u32,
             vardiff: eager(),
