@@ -5,7 +5,9 @@
 //! ```
 
 use super::connection::Connection;
+use super::timers::Timer;
 use super::{Lane, Out};
+use crate::mining::Difficulty;
 use crate::mining::moment::Moment;
 use crate::wire::mining::SubmitSharesSuccess;
 use crate::wire::{ChannelId, SequenceNumber};
@@ -13,13 +15,34 @@ use crate::wire::{ChannelId, SequenceNumber};
 /// Accepted shares that have not been acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    pub(super) count: u32,
-    pub(super) difficulty: f64,
-    pub(super) last: SequenceNumber,
+    count: u32,
+    difficulty: f64,
+    last: SequenceNumber,
     /// When they are due, once there are some.
-    pub(super) due: Moment,
+    due: Moment,
     /// None are acknowledged before this, unless there are many.
-    pub(super) not_before: Moment,
+    not_before: Moment,
+}
+
+impl Owed {
+    /// One more share of channel `id` is owed. True if there are enough for an acknowledgement.
+    pub(super) fn add(
+        &mut self,
+        out: &mut Out,
+        now: Moment,
+        id: ChannelId,
+        share: SequenceNumber,
+        difficulty: Difficulty,
+    ) -> bool {
+        if self.count == 0 {
+            self.due = self.not_before.max(now);
+            out.timers.set(self.due, Timer::Acknowledge, id);
+        }
+        self.count += 1;
+        self.difficulty += difficulty.0;
+        self.last = share;
+        self.count >= out.options.share_batch_size
+    }
 }
 
 /// An acknowledgement that waits until its shares are safe.

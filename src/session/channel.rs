@@ -109,29 +109,30 @@ impl Channel {
 
     /// The client has been sent a job that it may be told to mine later.
     pub(super) fn add_future(&mut self, id: JobId, job: Arc<Job>) {
-        let state = JobState::Future;
-        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, own: false, state });
+        self.add(id, job, false, JobState::Future);
     }
 
     /// The client has been sent a job to mine at once.
     pub(super) fn add_active(&mut self, id: JobId, job: Arc<Job>, tip: Arc<Tip>, max_jobs: usize) {
-        let state = JobState::Active { tip, target: self.target };
-        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, own: false, state });
-        if self.jobs.iter().filter(|job| job.is_active()).count() > max_jobs
-            && let Some(oldest) = self.jobs.iter().position(ChannelJob::is_active)
-        {
-            self.retire(oldest);
-        }
+        self.add(id, job, false, JobState::Active { tip, target: self.target });
+        self.limit(max_jobs, ChannelJob::is_active);
     }
 
     /// The client has been sent a job of its own to mine at once.
     pub(super) fn add_own(&mut self, id: JobId, job: Arc<Job>, tip: Arc<Tip>, options: &Options) {
-        self.add_active(id, job, tip, options.max_jobs);
-        if let Some(job) = self.jobs.back_mut() {
-            job.own = true;
-        }
-        if self.jobs.iter().filter(|job| job.own).count() > options.max_own_jobs
-            && let Some(oldest) = self.jobs.iter().position(|job| job.own)
+        self.add(id, job, true, JobState::Active { tip, target: self.target });
+        self.limit(options.max_jobs, ChannelJob::is_active);
+        self.limit(options.max_own_jobs, |job| job.own);
+    }
+
+    fn add(&mut self, id: JobId, job: Arc<Job>, own: bool, state: JobState) {
+        self.jobs.push_back(ChannelJob { id, job, merkle_root: None, own, state });
+    }
+
+    /// The oldest of such jobs ends if there are more than `max`.
+    fn limit(&mut self, max: usize, such: impl Fn(&ChannelJob) -> bool) {
+        if self.jobs.iter().filter(|job| such(job)).count() > max
+            && let Some(oldest) = self.jobs.iter().position(such)
         {
             self.retire(oldest);
         }

@@ -1,4 +1,4 @@
-//! Shares, and what they are answered with (§5.3.11 to §5.3.14).
+//! Shares (§5.3.11, §5.3.12), and what those that are no good are answered with (§5.3.14).
 
 use super::channel::Kind;
 use super::connection::Connection;
@@ -119,15 +119,7 @@ impl Connection {
             out.solutions.push_back(solution);
         }
 
-        let owed = &mut channel.owed;
-        if owed.count == 0 {
-            owed.due = owed.not_before.max(now);
-            out.timers.set(owed.due, Timer::Acknowledge, origin.channel_id);
-        }
-        owed.count += 1;
-        owed.difficulty += difficulty.0;
-        owed.last = origin.sequence_number;
-        let full = owed.count >= out.options.share_batch_size;
+        let full = channel.owed.add(out, now, channel.id, origin.sequence_number, difficulty);
         let seen = channel.seen();
         if full {
             self.seal(out, now, origin.channel_id);
