@@ -15,6 +15,7 @@ use blvm_stratum_v2::wire::common::SetupConnection;
 use blvm_stratum_v2::wire::extensions::RequestExtensions;
 use blvm_stratum_v2::wire::mining::*;
 use blvm_stratum_v2::wire::{ChannelId, U256, write_frame};
+use sim_support::miner::frame;
 use sim_support::model::{Fields, Kind};
 use sim_support::shared::{SLOTS, SimPool, user};
 
@@ -494,6 +495,194 @@ fn a_channel_is_served_on_its_lane_alone() {
     assert_answer(&rig.submit_on(Lane::Channel(1), &wrong_kind), "invalid-channel-id");
     assert_answer(&rig.update(2, 0.0, ANY), "invalid-channel-id");
     assert_eq!(rig.credited.len(), 1);
+}
+
+#[test]
+fn the_answer_to_open_comes_with_the_work() {
+    let mut rig = ready(Options::default());
+    for (lane, kind) in [(1, Kind::Extended), (2, Kind::Standard)] {
+        assert_eq!(rig.open(kind, Lane::Channel(lane)).len(), 3, "answer, job and tip");
+        assert_eq!(rig.lanes, [Lane::Push; 3]);
+    }
+    // what is no work stays on the lane
+    let lane = Lane::Channel(1);
+    let update = |channel, target| {
+        frame(&UpdateChannel {
+            channel_id: ChannelId(channel),
+            nominal_hash_rate: 0.0,
+            maximum_target: target,
+        })
+    };
+    assert_names(&rig.say_on(lane, &update(77, ANY)), &["UpdateChannelError"]);
+    assert_eq!(rig.lanes, [lane]);
+    let mut share = rig.mine(2, 0);
+    rig.submit_on(lane, &share);
+    assert_names(&rig.submit_on(lane, &share), &["SubmitSharesError"]);
+    assert_eq!(rig.lanes, [lane]);
+    rig.wait(Duration::ZERO);
+    assert_names(&rig.store(), &["SubmitSharesSuccess"]);
+    assert_eq!(rig.lanes, [lane]);
+    share.job = 77;
+    assert_names(&rig.submit_on(Lane::Channel(9), &share), &["SubmitSharesError"]);
+    assert_eq!(rig.lanes, [Lane::Channel(9)]);
+    assert_names(&rig.say_on(lane, &update(2, all_of(3))), &["SetTarget", "NewExtendedMiningJob"]);
+    assert_eq!(rig.lanes, [Lane::Push; 2]);
+    assert_eq!(rig.finished, []);
+}
+
+#[test]
+fn a_group_hears_of_future_jobs_after_its_channels() {
+    let mut rig = rig(Options::default());
+    rig.say(&setup());
+    rig.open(Kind::Extended, Lane::Control);
+    rig.open(Kind::Extended, Lane::Control);
+    let said = rig.work(Work { future: vec![work(1, 9).template], ..work(1, 1) });
+    let first = ["NewExtendedMiningJob", "SetNewPrevHash"];
+    assert_names(&said, &[&first[..], &first, &["NewExtendedMiningJob"]].concat());
+    assert!(said[4].contains("channel_id: ChannelId(1)"));
+    // another group is new, and then it is not
+    for future in ["channel_id: ChannelId(4)", "channel_id: ChannelId(6)"] {
+        let said = rig.open_as(Kind::Extended, Lane::Control, user(1).as_bytes(), 0.0, 0);
+        assert_names(&said[1..3], &first);
+        assert_answer(&said[3..], future);
+    }
+}
+
+#[test]
+fn a_lane_with_two_channels_is_finished_with_the_last() {
+    let mut rig = ready(Options::default());
+    let lane = Lane::Channel(1);
+    rig.open(Kind::Extended, lane);
+    rig.open(Kind::Extended, lane);
+    assert_answer(&rig.open_as(Kind::Standard, lane, b"nobody", 0.0, 0), "invalid-user-identity");
+    rig.close(2);
+    assert_eq!(rig.finished, []);
+    rig.close(3);
+    assert_eq!(rig.finished, [lane]);
+}
+
+#[test]
+fn a_lane_that_ends_closes_its_channel() {
+    let mut rig = ready(Options::default());
+    rig.open(Kind::Extended, Lane::Channel(1));
+    rig.open(Kind::Extended, Lane::Channel(2));
+    rig.open(Kind::Extended, Lane::Control);
+    for lane in [Lane::Control, Lane::Push] {
+        assert_eq!(rig.tell(Input::Ended(lane)), NOTHING);
+    }
+    assert_eq!((rig.pool.in_use(), rig.finished.len()), (3, 0));
+    rig.close(4);
+
+    let share = rig.mine(2, 0);
+    rig.submit_on(Lane::Channel(1), &share);
+    rig.model.close(2);
+    assert_eq!(rig.tell(Input::Ended(Lane::Channel(1))), NOTHING, "not safe yet");
+    assert_eq!((rig.pool.in_use(), rig.finished.len()), (1, 0));
+    assert_answer(&rig.store(), "SubmitSharesSuccess { channel_id: ChannelId(2)");
+    assert_eq!((&rig.lanes[..], &rig.finished[..]), (&[Lane::Channel(1)][..], &[Lane::Channel(1)][..]));
+    assert_eq!(rig.store(), NOTHING);
+    assert_eq!(rig.finished.len(), 1, "once");
+
+    // owes nothing
+    rig.model.close(3);
+    rig.tell(Input::Ended(Lane::Channel(2)));
+    assert_eq!(rig.finished, [Lane::Channel(1), Lane::Channel(2)]);
+    // never had a channel
+    rig.tell(Input::Ended(Lane::Channel(3)));
+    assert_eq!(rig.finished.len(), 3);
+    assert_eq!((rig.pool.in_use(), rig.closed), (0, None));
+    rig.wait(Options::default().open_timeout);
+    assert_eq!(rig.closed, Some(CloseReason::NoChannel));
+
+    let mut early = sim_support::rig::rig(Options::default());
+    early.tell(Input::Ended(Lane::Control));
+    early.tell(Input::Ended(Lane::Channel(1)));
+    assert_eq!((early.finished, early.closed), (vec![Lane::Channel(1)], None));
+}
+
+#[test]
+fn a_lane_is_finished_when_its_channel_is_closed_and_paid() {
+    let mut rig = ready(Options::default());
+    for lane in 1..=4 {
+        rig.open(Kind::Extended, Lane::Channel(lane));
+    }
+    let lane = Lane::Channel;
+    let late = rig.mine(2, 0);
+    for (channel, shares) in [(2, 1), (3, 0), (4, 2)] {
+        for _ in 0..shares {
+            let share = rig.mine(channel, 0);
+            rig.submit_on(lane(u64::from(channel) - 1), &share);
+        }
+        rig.model.close(channel);
+        assert_eq!(rig.say_close(lane(u64::from(channel) - 1), channel), NOTHING);
+    }
+    assert_eq!(rig.finished, [lane(2)]);
+    for (number, lanes) in [(1, vec![lane(2), lane(1)]), (3, vec![lane(2), lane(1), lane(3)])] {
+        // between closing and the end, and after the end: all the same
+        assert_eq!(rig.submit_on(lane(1), &late), NOTHING);
+        assert_names(&rig.tell(Input::Stored(number)), &["SubmitSharesSuccess"]);
+        assert_eq!(rig.finished, lanes);
+    }
+    assert_eq!(rig.open(Kind::Extended, lane(1)), NOTHING, "a lane is not used again");
+    assert_eq!(rig.say_on(lane(2), &[0, 0x80, 0x1b, 0, 0, 0]), NOTHING, "whatever comes");
+    for number in 1..=3 {
+        rig.tell(Input::Ended(lane(number)));
+    }
+    assert_eq!((rig.finished.len(), rig.pool.in_use(), rig.closed), (3, 1, None));
+}
+
+#[test]
+fn a_lane_whose_request_is_refused_is_finished() {
+    let mut rig = ready(Options::default());
+    let said = rig.open_as(Kind::Standard, Lane::Channel(1), b"nobody", 0.0, 0);
+    assert_answer(&said, "invalid-user-identity");
+    assert_eq!((&rig.lanes[..], &rig.finished[..]), (&[Lane::Channel(1)][..], &[Lane::Channel(1)][..]));
+    let said = rig.open_as(Kind::Extended, Lane::Channel(2), user(0).as_bytes(), 0.0, 17);
+    assert_answer(&said, "min-extranonce-size-too-large");
+    rig.open_as(Kind::Standard, Lane::Control, b"nobody", 0.0, 0);
+    rig.tell(Input::Ended(Lane::Channel(1)));
+    assert_eq!(rig.finished, [Lane::Channel(1), Lane::Channel(2)]);
+}
+
+#[test]
+fn only_on_the_control_lane_another_channel_or_a_group_is_closed() {
+    let mut rig = ready(Options::default());
+    for lane in 1..=3 {
+        rig.open(Kind::Standard, Lane::Channel(lane));
+    }
+    for other in [1, 3, 99] {
+        assert_eq!(rig.say_close(Lane::Channel(1), other), NOTHING);
+    }
+    assert_eq!((rig.pool.in_use(), rig.finished.len(), rig.closed), (3, 0, None));
+    rig.close(3);
+    assert_eq!((rig.pool.in_use(), &rig.finished[..]), (2, &[Lane::Channel(2)][..]));
+    let share = rig.mine(4, 0);
+    rig.submit_on(Lane::Channel(3), &share);
+    rig.close(1);
+    assert_eq!((rig.pool.in_use(), rig.finished.len()), (0, 2));
+    assert_names(&rig.store(), &["SubmitSharesSuccess"]);
+    assert_eq!(rig.finished, [2, 1, 3].map(Lane::Channel));
+}
+
+#[test]
+fn lanes_that_have_ended_take_no_memory() {
+    let mut rig = ready(Options::default());
+    let mut sizes = Vec::new();
+    for lane in 0..300 {
+        rig.open(Kind::Extended, Lane::Channel(3 * lane));
+        rig.open_as(Kind::Extended, Lane::Channel(3 * lane + 1), b"nobody", 0.0, 0);
+        let channel = *rig.model.channels.keys().next().unwrap();
+        rig.model.close(channel);
+        rig.say_close(Lane::Channel(3 * lane), channel);
+        for ended in 0..3 {
+            rig.tell(Input::Ended(Lane::Channel(3 * lane + ended)));
+        }
+        // with its timer
+        rig.wait(10 * SECOND);
+        sizes.push(format!("{:?}", rig.session).len());
+    }
+    assert_eq!(rig.finished.len(), 900);
+    assert!(sizes[299] < sizes[99] + 200, "{sizes:?}");
 }
 
 #[test]

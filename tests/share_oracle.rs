@@ -556,7 +556,7 @@ impl World {
                     let coinbase = solution.transaction().unwrap();
                     self.solutions.push(bitcoin::consensus::serialize(&coinbase));
                 }
-                Output::Event(_) => {}
+                Output::Event(_) | Output::Finish(_) => {}
                 Output::Close(reason) => panic!("{reason}"),
             }
         }

@@ -32,6 +32,7 @@ fn shares_are_credited_once_and_nothing_illegal_is_said() {
         total.credited += summary.credited;
         total.acknowledged += summary.acknowledged;
         total.refused += summary.refused;
+        total.finished += summary.finished;
         total.events += summary.events;
     }
     println!("{total:?}");
@@ -39,7 +40,10 @@ fn shares_are_credited_once_and_nothing_illegal_is_said() {
     // of runs that do next to nothing nothing is learnt
     assert!(
         runs < 100
-            || total.credited > 50 * runs && total.refused > 5 * runs && total.acknowledged > 30 * runs
+            || total.credited > 50 * runs
+                && total.refused > 5 * runs
+                && total.acknowledged > 30 * runs
+                && total.finished > runs
     );
 }
 

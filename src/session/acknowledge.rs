@@ -3,10 +3,12 @@
 //! ```text
 //! owed ── enough of them, or due, or the channel closes ──> sealed ── safe with the sink ──> sent
 //! ```
+//!
+//! A lane is finished only after the last that was sealed for it.
 
 use super::connection::Connection;
 use super::timers::Timer;
-use super::{Lane, Out};
+use super::{Lane, Out, Todo};
 use crate::mining::Difficulty;
 use crate::mining::moment::Moment;
 use crate::wire::mining::SubmitSharesSuccess;
@@ -52,6 +54,8 @@ pub(super) struct Sealed {
     number: u64,
     lane: Lane,
     message: SubmitSharesSuccess,
+    /// Nothing follows on the lane.
+    last: bool,
 }
 
 impl Connection {
@@ -79,6 +83,7 @@ impl Connection {
                 new_submits_accepted_count: owed.count,
                 new_shares_sum: owed.difficulty as u64,
             },
+            last: false,
         });
         self.settle(out);
     }
@@ -93,6 +98,17 @@ impl Connection {
     fn settle(&mut self, out: &mut Out) {
         while let Some(sealed) = self.sealed.pop_front_if(|sealed| sealed.number <= self.stored) {
             out.frames.push(sealed.lane, &sealed.message);
+            if sealed.last {
+                out.todo.push_back(Todo::Finish(sealed.lane));
+            }
+        }
+    }
+
+    /// The lane is finished once what is sealed for it is sent.
+    pub(super) fn finish_after_sealed(&mut self, out: &mut Out, lane: Lane) {
+        match self.sealed.iter_mut().rfind(|sealed| sealed.lane == lane) {
+            Some(sealed) => sealed.last = true,
+            None => out.todo.push_back(Todo::Finish(lane)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A connection that is set up: its channels, groups and jobs, and what a client may say.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::acknowledge::Sealed;
@@ -8,12 +8,12 @@ use super::channel::Channel;
 use super::distribute::Audience;
 use super::setup::Setup;
 use super::timers::Timer;
-use super::{CloseReason, Event, Lane, Options, Out, Shared, Todo};
+use super::{CloseReason, Lane, Options, Out, Shared};
 use crate::mining::Work;
 use crate::mining::moment::Moment;
 use crate::mining::payout::PayoutClass;
 use crate::wire::codec::Str255;
-use crate::wire::mining::{CloseChannel, Mining, SetCustomMiningJob, SetCustomMiningJobError};
+use crate::wire::mining::{Mining, SetCustomMiningJob, SetCustomMiningJobError};
 use crate::wire::{ChannelId, Header, JobId};
 
 #[derive(Debug)]
@@ -31,10 +31,13 @@ pub(super) struct Connection {
     pub(super) sealed: VecDeque<Sealed>,
     /// The shares up to this number are safe.
     pub(super) stored: u64,
+    /// Lanes of channels on which nothing more is said, though the client may not have ended
+    /// them: as many at most as the transport allows it to have open.
+    pub(super) done: HashSet<Lane>,
     /// Shares refused in a row, by weight.
     pub(super) bad_shares: u32,
     /// Since when there has been no channel.
-    idle_since: Option<Moment>,
+    pub(super) idle_since: Option<Moment>,
     /// Channels and groups share one number space, and no number comes twice (§5.2).
     last_channel: u32,
     /// One counter for all channels: no id ever names two different jobs.
@@ -52,6 +55,7 @@ impl Connection {
             work,
             sealed: VecDeque::new(),
             stored: 0,
+            done: HashSet::new(),
             bad_shares: 0,
             idle_since: Some(now),
             last_channel: 0,
@@ -68,6 +72,9 @@ impl Connection {
         payload: &[u8],
         shared: &impl Shared,
     ) -> Result<(), CloseReason> {
+        if self.done.contains(&lane) {
+            return Ok(());
+        }
         let msg_type = header.msg_type;
         match header.extension {
             0 => {
@@ -96,7 +103,10 @@ impl Connection {
             Mining::OpenStandardMiningChannel(m) => self.open_standard(out, now, lane, m, shared),
             Mining::OpenExtendedMiningChannel(m) => self.open_extended(out, now, lane, m, shared),
             Mining::UpdateChannel(m) => self.update_channel(out, now, lane, m, shared),
-            Mining::CloseChannel(m) => self.close_channel(out, now, m, shared),
+            Mining::CloseChannel(m) => {
+                self.close_channel(out, now, lane, m, shared);
+                Ok(())
+            }
             Mining::SetCustomMiningJob(m) => refuse_custom_job(out, lane, m),
             Mining::OpenStandardMiningChannelSuccess(_)
             | Mining::OpenExtendedMiningChannelSuccess(_)
@@ -118,44 +128,6 @@ impl Connection {
     pub(super) fn add_channel(&mut self, channel: Channel) {
         self.idle_since = None;
         self.channels.insert(channel.id, channel);
-    }
-
-    /// §5.3.9 CloseChannel. That of a group closes the channels that it has now.
-    fn close_channel(
-        &mut self,
-        out: &mut Out,
-        now: Moment,
-        m: &CloseChannel<'_>,
-        shared: &impl Shared,
-    ) -> Result<(), CloseReason> {
-        let group = self.groups.iter().find(|(_, id)| *id == m.channel_id);
-        let closing: Vec<ChannelId> = match group {
-            Some((class, _)) => {
-                let of_group = |channel: &&Channel| channel.account.class == *class;
-                self.channels.values().filter(of_group).map(|channel| channel.id).collect()
-            }
-            None => vec![m.channel_id],
-        };
-        for id in closing {
-            self.seal(out, now, id);
-            if let Some(channel) = self.channels.remove(&id) {
-                self.leave_audience(id);
-                self.waiting.retain(|waiting| *waiting != id);
-                self.leave_group(&channel.account.class);
-                give_up(out, channel, shared);
-            }
-        }
-        if self.channels.is_empty() {
-            self.idle_since.get_or_insert(now);
-        }
-        Ok(())
-    }
-
-    /// Forgets the group if that was its last channel: the next one gets a group with a new id.
-    fn leave_group(&mut self, class: &PayoutClass) {
-        if self.channels.values().all(|channel| channel.account.class != *class) {
-            self.groups.retain(|(known, _)| known != class);
-        }
     }
 
     /// What is due by now.
@@ -182,12 +154,6 @@ impl Connection {
         self.idle_since.map(|since| since + options.open_timeout)
     }
 
-    pub(super) fn end(self, out: &mut Out, shared: &impl Shared) {
-        for channel in self.channels.into_values() {
-            give_up(out, channel, shared);
-        }
-    }
-
     pub(super) fn next_job(&mut self) -> JobId {
         self.last_job += 1;
         JobId(self.last_job)
@@ -197,11 +163,6 @@ impl Connection {
         self.last_channel += 1;
         ChannelId(self.last_channel)
     }
-}
-
-fn give_up(out: &mut Out, channel: Channel, shared: &impl Shared) {
-    shared.release_prefix(channel.prefix);
-    out.todo.push_back(Todo::Event(Event::Closed { channel: channel.id, account: channel.account }));
 }
 
 /// §5.3.18: job declaration was not offered, so there is no token that could be valid.

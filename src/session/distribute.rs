@@ -35,6 +35,13 @@ pub(super) struct Audience {
     futures: Vec<(TemplateSerial, JobId)>,
 }
 
+impl Audience {
+    /// Has heard of the tip. If not, no job could be made of the work.
+    fn is_on(&self, work: &Work) -> bool {
+        self.tip == announced_as(&work.tip)
+    }
+}
+
 impl Connection {
     /// Brings all channels up to `work`.
     pub(super) fn distribute(&mut self, out: &mut Out, work: Arc<Work>, shared: &impl Shared) {
@@ -42,22 +49,17 @@ impl Connection {
         let mut audiences = std::mem::take(&mut self.audiences);
         // the new tip goes to everyone before anything else goes to anyone
         for audience in &mut audiences {
-            if audience.tip != announced_as(&work.tip) {
+            if !audience.is_on(&work) {
                 self.new_tip(out, audience, &work, shared);
             }
         }
         for audience in &mut audiences {
-            if audience.tip != announced_as(&work.tip) {
-                // no job could be made of the work
-                continue;
-            }
-            if audience.template != work.template.serial {
+            if audience.is_on(&work) && audience.template != work.template.serial {
                 let announced = self.announce(out, audience, &work.template, Some(&work.tip), shared);
                 if announced.is_some() {
                     audience.template = work.template.serial;
                 }
             }
-            self.announce_futures(out, audience, &work, shared);
         }
         self.audiences = audiences;
         for id in std::mem::take(&mut self.waiting) {
@@ -66,6 +68,11 @@ impl Connection {
                 self.prime(out, id, group, &account.class, shared);
             }
         }
+        let mut audiences = std::mem::take(&mut self.audiences);
+        for audience in &mut audiences {
+            self.announce_futures(out, audience, &work, shared);
+        }
+        self.audiences = audiences;
     }
 
     fn new_tip(&mut self, out: &mut Out, audience: &mut Audience, work: &Work, shared: &impl Shared) {
@@ -92,6 +99,9 @@ impl Connection {
         work: &Work,
         shared: &impl Shared,
     ) {
+        if !audience.is_on(work) {
+            return;
+        }
         let offered = &work.future[..work.future.len().min(MAX_FUTURES)];
         let before = audience.futures.len();
         audience.futures.retain(|(serial, _)| offered.iter().any(|template| template.serial == *serial));
@@ -150,15 +160,8 @@ impl Connection {
         group
     }
 
-    /// Sends a new channel all that it needs to start, and has it hear of work from now on. Without
-    /// work it waits: nothing is sent to its group before it has got its first job itself, so that
-    /// a client on whose side the answer to Open* comes late knows what is for the channel.
-    ///
-    /// The present work comes as a future job with its SetNewPrevHash (§5.3.15 wants the first
-    /// job to be a future one), then the future jobs of its group, under the ids by which the
-    /// group will be told to mine them. A group that is new hears of them itself: clients keep
-    /// account of what a group was sent, and refuse to activate anything else (§5.3.17).
-    pub(super) fn prime(
+    /// A channel has been opened: sends it, and its group if that is new, all that there is.
+    pub(super) fn start(
         &mut self,
         out: &mut Out,
         id: ChannelId,
@@ -166,15 +169,39 @@ impl Connection {
         class: &PayoutClass,
         shared: &impl Shared,
     ) {
+        let audience = self.prime(out, id, group, class, shared);
+        if let (Some(audience), Some(work)) = (audience, self.work.clone()) {
+            let mut audiences = std::mem::take(&mut self.audiences);
+            self.announce_futures(out, &mut audiences[audience], &work, shared);
+            self.audiences = audiences;
+        }
+    }
+
+    /// Sends a new channel all that it needs to start, and has it hear of work from now on. Without
+    /// work it waits. Returns the index of its audience.
+    ///
+    /// The present work comes as a future job with its SetNewPrevHash (§5.3.15 wants the first
+    /// job to be a future one), then the future jobs of its group, under the ids by which the
+    /// group will be told to mine them. A group that is new is to hear of them itself, after its
+    /// channels: clients keep account of what a group was sent, and refuse to activate anything
+    /// else (§5.3.17).
+    fn prime(
+        &mut self,
+        out: &mut Out,
+        id: ChannelId,
+        group: ChannelId,
+        class: &PayoutClass,
+        shared: &impl Shared,
+    ) -> Option<usize> {
         let present = self.work.clone().and_then(|work| Some((shared.job(&work.template, class)?, work)));
         let Some((job, work)) = present else {
             self.waiting.push(id);
-            return;
+            return None;
         };
         let audience = self.join(id, group, class, &work);
         let futures = self.audiences[audience].futures.clone();
         let job_id = self.next_job();
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let channel = self.channels.get_mut(&id)?;
         write_job(out, channel, job_id, &job, None);
         channel.add_future(job_id, job);
         out.frames.push(Lane::Push, &set_new_prev_hash(id, job_id, &work.tip));
@@ -186,9 +213,7 @@ impl Connection {
                 channel.add_future(job_id, job);
             }
         }
-        let mut audiences = std::mem::take(&mut self.audiences);
-        self.announce_futures(out, &mut audiences[audience], &work, shared);
-        self.audiences = audiences;
+        Some(audience)
     }
 
     /// Has the channel hear of work from now on, as one that is up to date with `work` but for

@@ -9,11 +9,15 @@
 //! AwaitSetup ───────────────────────> Open ──────────────────────────> Closed
 //!      └── too late, refused, not a SetupConnection ────────────────────^
 //! ```
+//!
+//! A lane of a channel ends on its own, each direction by itself: [`Input::Ended`] is the
+//! client's end of it, [`Output::Finish`] the server's.
 
 mod acknowledge;
 mod channel;
 mod connection;
 mod distribute;
+mod end;
 mod lane;
 mod open;
 mod options;
@@ -65,6 +69,9 @@ pub trait Shared {
 pub enum Input<'a> {
     /// The peer sent a message.
     Frame(Lane, Header, &'a [u8]),
+    /// The peer will send nothing more on this lane; said once of a lane. The channels opened on
+    /// it are closed. That a lane which is no channel's has ended means nothing here.
+    Ended(Lane),
     /// There is newer work.
     Work(Arc<Work>),
     /// The accepted shares up to and including this number (see [`Session::take_shares`]) are safe.
@@ -78,6 +85,11 @@ pub enum Input<'a> {
 pub enum Output<'a> {
     /// Send this frame.
     Frame(Lane, &'a [u8]),
+    /// Nothing more will be sent on this lane of a channel, and what still comes on it is
+    /// ignored. Said once of each lane that had an Open* or has [ended](Input::Ended): when its
+    /// channel is closed and has all its answers, or was refused. The end of a connection is the
+    /// end of all lanes, without this.
+    Finish(Lane),
     /// Hand this in.
     Solution(Box<Solution>),
     /// For the log and the books.
@@ -183,10 +195,11 @@ struct Out {
     shares_made: u64,
 }
 
-/// An output that is neither a frame nor a solution.
+/// An output that comes after all frames.
 #[derive(Debug)]
 enum Todo {
     Event(Event),
+    Finish(Lane),
     Close(CloseReason),
 }
 
@@ -220,9 +233,17 @@ impl Session {
                 *work = Some(newest);
                 Ok(())
             }
+            (State::AwaitSetup { .. }, Input::Ended(lane @ Lane::Channel(_))) => {
+                self.out.todo.push_back(Todo::Finish(lane));
+                Ok(())
+            }
             (State::AwaitSetup { until, .. }, Input::Tick) if *until <= now => Err(CloseReason::SetupTimeout),
             (State::Open(connection), Input::Frame(lane, header, payload)) => {
                 connection.frame(&mut self.out, now, lane, header, payload, shared)
+            }
+            (State::Open(connection), Input::Ended(lane @ Lane::Channel(_))) => {
+                connection.ended(&mut self.out, now, lane, shared);
+                Ok(())
             }
             (State::Open(connection), Input::Work(work)) => {
                 connection.distribute(&mut self.out, work, shared);
@@ -233,7 +254,7 @@ impl Session {
                 Ok(())
             }
             (State::Open(connection), Input::Tick) => connection.tick(&mut self.out, now, shared),
-            (State::AwaitSetup { .. } | State::Closed, _) => Ok(()),
+            (State::AwaitSetup { .. } | State::Closed, _) | (_, Input::Ended(_)) => Ok(()),
         };
         if let Err(reason) = handled {
             self.end(shared);
@@ -247,12 +268,13 @@ impl Session {
         if let Some(solution) = self.out.solutions.pop_front() {
             return Some(Output::Solution(solution));
         }
-        // then frames: a close must not overtake the message that explains it
+        // then frames: the end of a lane, or a close, must not overtake what was said before it
         if let Some((lane, frame)) = self.out.frames.pop() {
             return Some(Output::Frame(lane, frame));
         }
         Some(match self.out.todo.pop_front()? {
             Todo::Event(event) => Output::Event(event),
+            Todo::Finish(lane) => Output::Finish(lane),
             Todo::Close(reason) => Output::Close(reason),
         })
     }

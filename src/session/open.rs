@@ -59,9 +59,9 @@ impl Connection {
         let kind = Kind::Extended;
         let request = Request { request_id, user_identity, nominal_hash_rate, max_target, kind };
         if self.setup.standard_jobs_only {
-            refuse(out, lane, &request, "extended-channels-not-supported-for-standard-jobs");
+            self.refuse(out, lane, &request, "extended-channels-not-supported-for-standard-jobs");
         } else if usize::from(m.min_extranonce_size) > ROLLABLE {
-            refuse(out, lane, &request, "min-extranonce-size-too-large");
+            self.refuse(out, lane, &request, "min-extranonce-size-too-large");
         } else {
             self.open(out, now, lane, &request, shared);
         }
@@ -71,16 +71,25 @@ impl Connection {
     fn open(&mut self, out: &mut Out, now: Moment, lane: Lane, request: &Request<'_>, shared: &impl Shared) {
         let channel = match self.admit(out, now, lane, request, shared) {
             Ok(channel) => channel,
-            Err(error_code) => return refuse(out, lane, request, error_code),
+            Err(error_code) => return self.refuse(out, lane, request, error_code),
         };
         let id = channel.id;
         let account = channel.account.clone();
         let group = self.group_of(&account.class);
         succeed(out, request.request_id, &channel, group);
         self.add_channel(channel);
-        self.prime(out, id, group, &account.class, shared);
+        self.start(out, id, group, &account.class, shared);
         self.remind(out, id);
         out.todo.push_back(Todo::Event(Event::Opened { channel: id, account }));
+    }
+
+    /// §5.3.6 OpenMiningChannel.Error
+    fn refuse(&mut self, out: &mut Out, lane: Lane, request: &Request<'_>, code: &'static str) {
+        let error_code = Str255::truncated(code);
+        out.frames.push(lane, &OpenMiningChannelError { request_id: request.request_id, error_code });
+        let user = request.user_identity.to_string();
+        out.todo.push_back(Todo::Event(Event::Refused { code, user }));
+        self.leave_lane(out, lane);
     }
 
     fn admit(
@@ -138,7 +147,7 @@ fn succeed(out: &mut Out, request_id: RequestId, channel: &Channel, group: Chann
         Kind::Standard => {
             let extranonce_prefix = B032::of(&extranonce);
             out.frames.push(
-                channel.lane,
+                Lane::Push,
                 &OpenStandardMiningChannelSuccess {
                     request_id,
                     channel_id,
@@ -151,7 +160,7 @@ fn succeed(out: &mut Out, request_id: RequestId, channel: &Channel, group: Chann
         Kind::Extended => {
             let extranonce_prefix = B032::of(channel.prefix.as_bytes());
             out.frames.push(
-                channel.lane,
+                Lane::Push,
                 &OpenExtendedMiningChannelSuccess {
                     request_id,
                     channel_id,
@@ -163,11 +172,4 @@ fn succeed(out: &mut Out, request_id: RequestId, channel: &Channel, group: Chann
             );
         }
     }
-}
-
-fn refuse(out: &mut Out, lane: Lane, request: &Request<'_>, code: &'static str) {
-    let error_code = Str255::truncated(code);
-    out.frames.push(lane, &OpenMiningChannelError { request_id: request.request_id, error_code });
-    let user = request.user_identity.to_string();
-    out.todo.push_back(Todo::Event(Event::Refused { code, user }));
 }

@@ -175,6 +175,7 @@ impl Seat {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Frame(lane, frame) => link.send(lane, frame)?,
+                Output::Finish(_) => {}
                 Output::Event(event) => self.note(&event),
                 Output::Solution(solution) => self.found.push_back(found(self.peer, solution)),
                 Output::Close(reason) => {
@@ -258,7 +259,7 @@ impl Drop for Seat {
             match output {
                 Output::Event(event) => self.note(&event),
                 Output::Solution(solution) => self.found.push_back(found(self.peer, solution)),
-                Output::Frame(..) | Output::Close(_) => {}
+                Output::Frame(..) | Output::Finish(_) | Output::Close(_) => {}
             }
         }
         self.pool.hand_in_at_last(&mut self.found);

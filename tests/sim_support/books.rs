@@ -66,6 +66,10 @@ impl Owed {
         assert_eq!(m.new_shares_sum, sum as u64);
     }
 
+    pub(crate) fn is_settled_with(&self, channel: u32) -> bool {
+        self.waiting.get(&channel).is_none_or(VecDeque::is_empty)
+    }
+
     pub(crate) fn is_settled(&self) -> bool {
         self.waiting.values().all(VecDeque::is_empty)
     }

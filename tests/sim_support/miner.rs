@@ -9,11 +9,14 @@ use blvm_stratum_v2::wire::codec::{B032, Seq64K, Str255};
 use blvm_stratum_v2::wire::common::SetupConnection;
 use blvm_stratum_v2::wire::extensions::RequestExtensions;
 use blvm_stratum_v2::wire::mining::*;
-use blvm_stratum_v2::wire::{ChannelId, JobId, Message, RequestId, SequenceNumber, Tlvs, U256, write_frame};
+use blvm_stratum_v2::wire::{
+    ChannelId, Header, JobId, Message, RequestId, SequenceNumber, Tlvs, U256, write_frame,
+};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::model::{Active, Fields, Kind, Model, Request, header_hash};
+use super::network::Parcel;
 use super::shared::user;
 
 /// Tried in a row on one job.
@@ -21,7 +24,7 @@ const BURST: u32 = 12;
 /// What is remembered of what was sent, to send it again.
 const MEMORY: usize = 30;
 
-pub(crate) type Sent = (Lane, Vec<u8>);
+pub(crate) type Sent = (Lane, Parcel);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Profile {
@@ -41,13 +44,30 @@ pub(crate) struct Miner {
     next_lane: u64,
     next_request: u32,
     requests: HashMap<u32, Lane>,
-    lanes: HashMap<u32, Lane>,
+    homes: HashMap<u32, Home>,
+    /// On which the channel was closed.
+    closed: HashSet<Lane>,
+    /// On which nothing more is said by the client, ...
+    ended: HashSet<Lane>,
+    /// ... of these, with nothing heard any more either.
+    reset: HashSet<Lane>,
+    /// On which nothing more is said by the server.
+    finished: HashSet<Lane>,
     sequence: HashMap<u32, u32>,
     unanswered: HashMap<u32, VecDeque<Unanswered>>,
     sent: VecDeque<Fields>,
-    closed_groups: HashSet<u32>,
+    /// Groups, and channels by themselves, that were closed on the control lane: what is said on
+    /// their own lanes may be overtaken.
+    closed_afar: HashSet<u32>,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
+}
+
+/// Where a channel lives.
+#[derive(Debug, Clone, Copy)]
+struct Home {
+    lane: Lane,
+    group: u32,
 }
 
 #[derive(Debug)]
@@ -56,6 +76,8 @@ struct Unanswered {
     /// By the client's reckoning; not a number if it has no idea.
     difficulty: f64,
     honest: bool,
+    /// Sent on a lane after the end of its channel: there is no answer.
+    late: bool,
 }
 
 pub(crate) fn frame<'m>(message: &impl Message<'m>) -> Vec<u8> {
@@ -64,26 +86,37 @@ pub(crate) fn frame<'m>(message: &impl Message<'m>) -> Vec<u8> {
     bytes
 }
 
+pub(crate) fn split(bytes: &[u8]) -> (Header, &[u8]) {
+    let (header, payload) = bytes.split_first_chunk().expect("a frame has a header");
+    let header = Header::read(header);
+    assert_eq!(header.payload_len, payload.len());
+    (header, payload)
+}
+
 impl Miner {
     pub(crate) fn new(profile: Profile) -> Self {
         Self {
             profile,
-            model: Model::new(false, profile.by_lane, profile.rolling, usize::MAX),
+            model: Model::new(false, profile.rolling, usize::MAX),
             is_set_up: false,
             next_lane: 1,
             next_request: 0,
             requests: HashMap::new(),
-            lanes: HashMap::new(),
+            homes: HashMap::new(),
+            closed: HashSet::new(),
+            ended: HashSet::new(),
+            reset: HashSet::new(),
+            finished: HashSet::new(),
             sequence: HashMap::new(),
             unanswered: HashMap::new(),
             sent: VecDeque::new(),
-            closed_groups: HashSet::new(),
+            closed_afar: HashSet::new(),
             acknowledged: 0,
             refused: 0,
         }
     }
 
-    pub(crate) fn introduce(&self) -> Sent {
+    pub(crate) fn introduce(&self) -> Vec<u8> {
         let vendor = if self.profile.per_channel { "Bitaxe" } else { "sim" };
         let message = SetupConnection {
             protocol: 0,
@@ -97,14 +130,31 @@ impl Miner {
             firmware: Str255::default(),
             device_id: Str255::default(),
         };
-        (Lane::Control, frame(&message))
+        frame(&message)
     }
 
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered.values().map(VecDeque::len).sum()
     }
 
-    pub(crate) fn receive(&mut self, extension: u16, msg_type: u8, payload: &[u8]) {
+    /// Takes in what arrives, and says what there is to say to it.
+    pub(crate) fn receive(&mut self, lane: Lane, parcel: &Parcel) -> Vec<Sent> {
+        if self.reset.contains(&lane) {
+            return Vec::new();
+        }
+        assert!(!self.finished.contains(&lane), "something follows the end of {lane:?}");
+        match parcel {
+            Parcel::Frame(bytes) => {
+                self.hear(bytes);
+                Vec::new()
+            }
+            Parcel::End => self.finished(lane),
+            Parcel::Reset | Parcel::Lost => panic!("the server resets nothing"),
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let (Header { extension, msg_type, .. }, payload) = split(bytes);
         match (extension, msg_type) {
             (0, 0x01) => self.is_set_up = true,
             (0, 0x02) => panic!("a proper SetupConnection is refused"),
@@ -114,13 +164,41 @@ impl Miner {
         }
     }
 
+    /// The server says nothing more on a lane: it owes nothing.
+    fn finished(&mut self, lane: Lane) -> Vec<Sent> {
+        self.finished.insert(lane);
+        match self.homes.iter().find(|(_, home)| home.lane == lane).map(|(channel, _)| *channel) {
+            Some(channel) => {
+                let afar = self.is_closed_afar(channel);
+                assert!(afar || !self.model.channels.contains_key(&channel), "an open channel's lane ends");
+                self.model.close(channel);
+                let unanswered = self.unanswered.remove(&channel).unwrap_or_default();
+                assert!(afar || unanswered.iter().all(|share| share.late), "{lane:?} ends, owing answers");
+            }
+            None => {
+                // refused, or closed before it was known to be open
+                let mut asked = self.requests.iter().filter(|(_, known)| **known == lane);
+                let refused = asked.all(|(request, _)| !self.model.requests.contains_key(request));
+                let closed = self.ended.contains(&lane) || !self.closed_afar.is_empty();
+                assert!(refused || closed, "{lane:?} ends before its request is answered");
+            }
+        }
+        self.end(lane).into_iter().collect()
+    }
+
+    fn is_closed_afar(&self, channel: u32) -> bool {
+        let group = self.homes.get(&channel).map(|home| home.group);
+        self.closed_afar.contains(&channel) || group.is_some_and(|group| self.closed_afar.contains(&group))
+    }
+
     fn mining(&mut self, msg_type: u8, payload: &[u8]) {
+        let mut opened = None;
         match Mining::decode(msg_type, payload).unwrap() {
             Mining::OpenStandardMiningChannelSuccess(m) => {
-                self.lanes.insert(m.channel_id.0, self.requests[&m.request_id.0]);
+                opened = Some((m.request_id.0, m.channel_id.0, m.group_channel_id.0));
             }
             Mining::OpenExtendedMiningChannelSuccess(m) => {
-                self.lanes.insert(m.channel_id.0, self.requests[&m.request_id.0]);
+                opened = Some((m.request_id.0, m.channel_id.0, m.group_channel_id.0));
             }
             Mining::SubmitSharesSuccess(m) => self.acknowledged(&m),
             Mining::SubmitSharesError(m) => {
@@ -129,6 +207,13 @@ impl Miner {
             _ => {}
         }
         self.model.apply(msg_type, payload);
+        if let Some((request, channel, group)) = opened {
+            let lane = self.requests[&request];
+            self.homes.insert(channel, Home { lane, group });
+            if self.ended.contains(&lane) || self.finished.contains(&lane) {
+                self.model.close(channel);
+            }
+        }
     }
 
     fn acknowledged(&mut self, m: &SubmitSharesSuccess) {
@@ -151,53 +236,97 @@ impl Miner {
         let position = waiting.iter().position(|share| share.sequence == sequence);
         let share = waiting.remove(position.expect("a share has two answers")).unwrap();
         // a group's end takes with it what is open when the server hears of it
-        let open = self.model.channels.get(&channel);
-        let closed = open.is_none_or(|channel| self.closed_groups.contains(&channel.group));
+        let closed = !self.model.channels.contains_key(&channel) || self.is_closed_afar(channel);
         let fair = code == "stale-share" || code == "invalid-channel-id" && closed;
         assert!(fair || !share.honest, "an honest share is refused: {code}");
+        assert!(!share.late, "an answer to what came after the end: {code}");
         self.refused += 1;
     }
 
     /// Does something.
     pub(crate) fn act(&mut self, rng: &mut StdRng) -> Vec<Sent> {
-        if !self.is_set_up {
+        // on lanes of its own nobody has to wait
+        if !self.is_set_up && !self.profile.by_lane {
             return Vec::new();
         }
         let channels: Vec<u32> = self.model.channels.keys().copied().collect();
         if channels.is_empty() {
-            return vec![self.open(rng)];
+            return self.open(rng);
         }
         let channel = channels[rng.random_range(0..channels.len())];
         match rng.random_range(0..100) {
-            0..8 => vec![self.open(rng)],
+            0..8 => self.open(rng),
             8..70 => self.mine(rng, channel),
             70..82 => self.annoy(rng, channel),
             82..90 => vec![self.update(rng, channel)],
-            90..94 => {
-                let group = self.model.channels[&channel].group;
-                let id = if rng.random_bool(0.2) { group } else { channel };
-                let lane = if id == group { Lane::Control } else { self.lanes[&channel] };
-                if id == group {
-                    self.closed_groups.insert(group);
-                }
-                self.model.close(id);
-                let reason_code = Str255::truncated("done");
-                vec![(lane, frame(&CloseChannel { channel_id: ChannelId(id), reason_code }))]
-            }
+            90..94 => self.close(rng, channel),
             94 => {
                 let requested_extensions = Seq64K::of(&[2, 3]);
-                vec![(Lane::Control, frame(&RequestExtensions { request_id: 1, requested_extensions }))]
+                let request = frame(&RequestExtensions { request_id: 1, requested_extensions });
+                vec![(Lane::Control, Parcel::Frame(request))]
+            }
+            96 if self.profile.by_lane => {
+                // what is not of this lane cannot be closed on it
+                let Home { lane, group } = self.homes[&channel];
+                let others: Vec<u32> =
+                    self.homes.keys().copied().filter(|other| *other != channel).chain([group]).collect();
+                vec![(lane, closing(others[rng.random_range(0..others.len())]))]
             }
             95 => {
                 let mut bytes = Vec::new();
                 write_frame(0x4242, 7, true, &mut bytes, |out| out.extend([1, 2, 3])).unwrap();
-                vec![(Lane::Control, bytes)]
+                vec![(Lane::Control, Parcel::Frame(bytes))]
             }
             _ => Vec::new(),
         }
     }
 
-    fn open(&mut self, rng: &mut StdRng) -> Sent {
+    fn close(&mut self, rng: &mut StdRng, channel: u32) -> Vec<Sent> {
+        let Home { lane, group } = self.homes[&channel];
+        if rng.random_bool(0.2) {
+            self.closed_afar.insert(group);
+            self.model.close(group);
+            return vec![(Lane::Control, closing(group))];
+        }
+        self.model.close(channel);
+        if !self.profile.by_lane {
+            return vec![(lane, closing(channel))];
+        }
+        let mut sent = match rng.random_range(0..5) {
+            0 => {
+                self.closed_afar.insert(channel);
+                return vec![(Lane::Control, closing(channel))];
+            }
+            1 => self.reset(lane).into_iter().collect(),
+            2 => self.end(lane).into_iter().collect(),
+            3 => {
+                self.closed.insert(lane);
+                vec![(lane, closing(channel))]
+            }
+            _ => [(lane, closing(channel))].into_iter().chain(self.end(lane)).collect(),
+        };
+        if rng.random_bool(0.5) {
+            sent.extend(self.open(rng));
+        }
+        sent
+    }
+
+    /// Says nothing more on a lane.
+    fn end(&mut self, lane: Lane) -> Option<Sent> {
+        self.ended.insert(lane).then_some((lane, Parcel::End))
+    }
+
+    /// Nor listens any more.
+    fn reset(&mut self, lane: Lane) -> Option<Sent> {
+        let forgotten = self.homes.iter().filter(|(_, home)| home.lane == lane);
+        for (channel, _) in forgotten {
+            self.unanswered.remove(channel);
+        }
+        self.reset.insert(lane);
+        self.ended.insert(lane).then_some((lane, Parcel::Reset))
+    }
+
+    fn open(&mut self, rng: &mut StdRng) -> Vec<Sent> {
         let kind = if rng.random_bool(0.5) { Kind::Standard } else { Kind::Extended };
         let lane = if self.profile.by_lane { Lane::Channel(self.next_lane) } else { Lane::Control };
         self.next_lane += 1;
@@ -221,7 +350,21 @@ impl Miner {
                 min_extranonce_size: 8,
             }),
         };
-        (lane, bytes)
+        let mut sent = vec![(lane, Parcel::Frame(bytes))];
+        if self.profile.by_lane {
+            // or has a change of mind
+            match rng.random_range(0..40) {
+                0 => sent.extend(self.end(lane)),
+                1 => sent.extend(self.reset(lane)),
+                2 => {
+                    let unused = Lane::Channel(self.next_lane);
+                    self.next_lane += 1;
+                    sent.extend(self.end(unused));
+                }
+                _ => {}
+            }
+        }
+        sent
     }
 
     fn update(&mut self, rng: &mut StdRng, channel: u32) -> Sent {
@@ -230,7 +373,7 @@ impl Miner {
             nominal_hash_rate: hashrate(rng),
             maximum_target: max_target(rng),
         };
-        (self.lanes[&channel], frame(&message))
+        (self.homes[&channel].lane, Parcel::Frame(frame(&message)))
     }
 
     /// Hashes for a while, mostly on the newest job.
@@ -247,7 +390,7 @@ impl Miner {
             }
         }
         let difficulty = Target::from(active.target).difficulty().0;
-        found.into_iter().map(|fields| self.submit(fields, difficulty, true)).collect()
+        found.into_iter().filter_map(|fields| self.submit(fields, difficulty, true)).collect()
     }
 
     /// Submits what deserves no credit. Some of it may, by luck.
@@ -271,13 +414,19 @@ impl Miner {
         let known = self.model.channels.get(&fields.channel);
         let known = known.and_then(|state| state.active.iter().find(|active| active.job.id == fields.job));
         let difficulty = known.map_or(f64::NAN, |active| Target::from(active.target).difficulty().0);
-        vec![self.submit(fields, difficulty, false)]
+        self.submit(fields, difficulty, false).into_iter().collect()
     }
 
-    fn submit(&mut self, fields: Fields, difficulty: f64, honest: bool) -> Sent {
+    /// Unless the share's lane has ended.
+    fn submit(&mut self, fields: Fields, difficulty: f64, honest: bool) -> Option<Sent> {
+        let lane = self.homes.get(&fields.channel).map_or(Lane::Control, |home| home.lane);
+        if self.ended.contains(&lane) {
+            return None;
+        }
+        let late = self.closed.contains(&lane);
         let sequence = self.sequence.entry(fields.channel).or_default();
         *sequence += 1;
-        let unanswered = Unanswered { sequence: *sequence, difficulty, honest };
+        let unanswered = Unanswered { sequence: *sequence, difficulty, honest, late };
         self.unanswered.entry(fields.channel).or_default().push_back(unanswered);
         let Fields { nonce, ntime, version, .. } = fields;
         let channel_id = ChannelId(fields.channel);
@@ -298,13 +447,17 @@ impl Miner {
                 tlvs: Tlvs::default(),
             }),
         };
-        let lane = self.lanes.get(&fields.channel).copied().unwrap_or(Lane::Control);
         if self.sent.len() == MEMORY {
             self.sent.pop_front();
         }
         self.sent.push_back(fields);
-        (lane, bytes)
+        Some((lane, Parcel::Frame(bytes)))
     }
+}
+
+fn closing(id: u32) -> Parcel {
+    let reason_code = Str255::truncated("done");
+    Parcel::Frame(frame(&CloseChannel { channel_id: ChannelId(id), reason_code }))
 }
 
 /// A header of the search space.

@@ -3,7 +3,8 @@
 //!
 //! - [`model`]: what the specification lets a server say, and what a share is worth.
 //! - [`miner`]: a client that hashes, and takes stock of what it is owed.
-//! - [`network`]: delay, and order by lane or on one pipe.
+//! - [`network`]: delay, loss, and order by lane or on one pipe.
+//! - [`lanes`]: where each message belongs, and when a lane is finished.
 //! - [`oscillator`]: a miner who bends what he says about himself.
 //! - [`source`]: where work comes from.
 //! - [`rig`]: one client that says whatever it is told to.
@@ -12,6 +13,7 @@
 //! - [`world`]: one run.
 
 pub(crate) mod books;
+pub(crate) mod lanes;
 pub(crate) mod miner;
 pub(crate) mod model;
 pub(crate) mod network;

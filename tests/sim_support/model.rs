@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bitcoin::hashes::{Hash, sha256d};
 use blvm_stratum_v2::mining::Target;
 use blvm_stratum_v2::wire::U256;
-use blvm_stratum_v2::wire::mining::{Mining, NewExtendedMiningJob, NewMiningJob, SetNewPrevHash};
+use blvm_stratum_v2::wire::mining::{Mining, NewExtendedMiningJob, NewMiningJob, SetNewPrevHash, SetTarget};
 
 /// The version bits of BIP323.
 const ROLLING: u32 = 0x1fff_ffe0;
@@ -85,9 +85,6 @@ pub(crate) struct Channel {
     /// Oldest first.
     pub(crate) active: Vec<Active>,
     retired: HashSet<u32>,
-    /// Has had its first job, a future one for itself: what its group was sent before that, is
-    /// not for it.
-    primed: bool,
     seen: HashSet<[u8; 32]>,
 }
 
@@ -132,8 +129,6 @@ pub(crate) struct Request {
 pub(crate) struct Model {
     /// Nothing the client does is in flight: at the server's end.
     at_server: bool,
-    /// Work may overtake the answer to the request for a channel, and the other way round.
-    reordering: bool,
     /// Whether jobs with a fixed merkle root leave the version's bits to roll.
     fixed_rolling: bool,
     max_jobs: usize,
@@ -142,18 +137,15 @@ pub(crate) struct Model {
     roles: HashMap<u32, Role>,
     contents: HashMap<u32, Rc<Content>>,
     roots: HashMap<(u32, u32), [u8; 32]>,
-    /// The work that came while a request was unanswered.
-    held: Vec<(u8, Vec<u8>)>,
     /// Search spaces that have become good for shares: previous block, merkle root with nothing
     /// rolled.
     pub(crate) spaces: Vec<(u32, u32, [u8; 32], [u8; 32])>,
 }
 
 impl Model {
-    pub(crate) fn new(at_server: bool, reordering: bool, fixed_rolling: bool, max_jobs: usize) -> Self {
+    pub(crate) fn new(at_server: bool, fixed_rolling: bool, max_jobs: usize) -> Self {
         Self {
             at_server,
-            reordering,
             fixed_rolling,
             max_jobs,
             requests: HashMap::new(),
@@ -161,7 +153,6 @@ impl Model {
             roles: HashMap::new(),
             contents: HashMap::new(),
             roots: HashMap::new(),
-            held: Vec::new(),
             spaces: Vec::new(),
         }
     }
@@ -195,17 +186,11 @@ impl Model {
             }
             Mining::OpenMiningChannelError(m) => {
                 assert!(self.requests.remove(&m.request_id.0).is_some(), "an answer without a request");
-                self.let_go();
             }
-            push @ (Mining::NewMiningJob(_)
-            | Mining::NewExtendedMiningJob(_)
-            | Mining::SetNewPrevHash(_)
-            | Mining::SetTarget(_)) => {
-                self.work(&push, None);
-                if self.reordering && !self.requests.is_empty() {
-                    self.held.push((msg_type, payload.to_vec()));
-                }
-            }
+            Mining::NewMiningJob(m) => self.standard_job(&m),
+            Mining::NewExtendedMiningJob(m) => self.extended_job(&m),
+            Mining::SetNewPrevHash(m) => self.prev_hash(&m),
+            Mining::SetTarget(m) => self.new_target(&m),
             Mining::SubmitSharesSuccess(_)
             | Mining::SubmitSharesError(_)
             | Mining::UpdateChannelError(_)
@@ -236,58 +221,35 @@ impl Model {
             futures: Vec::new(),
             active: Vec::new(),
             retired: HashSet::new(),
-            primed: false,
             seen: HashSet::new(),
         };
         self.channels.insert(id, channel);
-        for (msg_type, payload) in self.held.clone() {
-            self.work(&Mining::decode(msg_type, &payload).unwrap(), Some(id));
-        }
-        self.let_go();
     }
 
-    fn let_go(&mut self) {
-        if self.requests.is_empty() {
-            self.held.clear();
-        }
-    }
-
-    fn work(&mut self, message: &Mining<'_>, only: Option<u32>) {
-        match message {
-            Mining::NewMiningJob(m) => self.standard_job(m, only),
-            Mining::NewExtendedMiningJob(m) => self.extended_job(m, only),
-            Mining::SetNewPrevHash(m) => self.prev_hash(m, only),
-            Mining::SetTarget(m) => {
-                for id in self.addressed(m.channel_id.0, only) {
-                    let channel = self.channels.get_mut(&id).unwrap();
-                    if self.at_server {
-                        assert!(m.maximum_target <= channel.max_target, "easier than the client can take");
-                    }
-                    channel.target = m.maximum_target;
-                }
+    fn new_target(&mut self, m: &SetTarget) {
+        for id in self.addressed(m.channel_id.0) {
+            let channel = self.channels.get_mut(&id).unwrap();
+            if self.at_server {
+                assert!(m.maximum_target <= channel.max_target, "easier than the client can take");
             }
-            other => panic!("no work: {other:?}"),
+            channel.target = m.maximum_target;
         }
     }
 
-    /// The open channels that a message is for.
-    fn addressed(&self, address: u32, only: Option<u32>) -> Vec<u32> {
-        let for_it = |(id, channel): (&u32, &Channel)| {
-            let hit = *id == address || channel.group == address && channel.primed;
-            (hit && only.is_none_or(|only| only == *id)).then_some(*id)
-        };
+    /// The open channels that a message is for. It may be for channels that the client has closed,
+    /// but never for one that it does not know yet.
+    fn addressed(&self, address: u32) -> Vec<u32> {
+        assert!(self.roles.contains_key(&address), "work for the unknown channel {address}");
+        let for_it =
+            |(id, channel): (&u32, &Channel)| (*id == address || channel.group == address).then_some(*id);
         let open: Vec<u32> = self.channels.iter().filter_map(for_it).collect();
-        if open.is_empty() && only.is_none() {
-            assert!(!self.at_server, "work for {address}, where no channel is open");
-            let expected = self.reordering && !self.requests.is_empty();
-            assert!(expected || self.roles.contains_key(&address), "work for the unknown channel {address}");
-        }
+        assert!(!self.at_server || !open.is_empty(), "work for {address}, where no channel is open");
         open
     }
 
-    fn standard_job(&mut self, m: &NewMiningJob, only: Option<u32>) {
+    fn standard_job(&mut self, m: &NewMiningJob) {
         let (address, id) = (m.channel_id.0, m.job_id.0);
-        for to in self.addressed(address, only) {
+        for to in self.addressed(address) {
             assert_eq!(to, address, "a standard job for a group");
             let channel = &self.channels[&to];
             assert_eq!(channel.kind, Kind::Standard, "a standard job for an extended channel");
@@ -301,7 +263,7 @@ impl Model {
         }
     }
 
-    fn extended_job(&mut self, m: &NewExtendedMiningJob<'_>, only: Option<u32>) {
+    fn extended_job(&mut self, m: &NewExtendedMiningJob<'_>) {
         let (address, id) = (m.channel_id.0, m.job_id.0);
         let content = Content {
             version: m.version,
@@ -316,7 +278,7 @@ impl Model {
             && known.version == m.version
             && known.path.iter().copied().eq(m.merkle_path.iter());
         assert!(same, "job {id} is two different jobs");
-        for to in self.addressed(address, only) {
+        for to in self.addressed(address) {
             let channel = &self.channels[&to];
             assert!(
                 to != address || channel.kind == Kind::Extended,
@@ -342,7 +304,6 @@ impl Model {
             || channel.retired.contains(&job.id);
         assert!(!in_use, "channel {to} gets job {} twice", job.id);
         let Some(min_ntime) = min_ntime else {
-            channel.primed = true;
             channel.futures.push(job);
             return;
         };
@@ -358,10 +319,10 @@ impl Model {
         }
     }
 
-    fn prev_hash(&mut self, m: &SetNewPrevHash, only: Option<u32>) {
+    fn prev_hash(&mut self, m: &SetNewPrevHash) {
         let tip = Tip { prev_hash: m.prev_hash.0, min_ntime: m.min_ntime, nbits: m.nbits };
         let id = m.job_id.0;
-        for to in self.addressed(m.channel_id.0, only) {
+        for to in self.addressed(m.channel_id.0) {
             let channel = self.channels.get_mut(&to).unwrap();
             let position = channel.futures.iter().position(|future| future.id == id);
             let position = position.unwrap_or_else(|| panic!("job {id} is no future job of {to}"));

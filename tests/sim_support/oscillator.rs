@@ -64,13 +64,13 @@ pub(crate) fn earnings(kind: Kind, strategy: Strategy) -> f64 {
         rng,
         now: Moment(0),
         session: Session::new(Arc::new(options), Moment(0)),
-        model: Model::new(false, false, source.rolling(), usize::MAX),
+        model: Model::new(false, source.rolling(), usize::MAX),
         credited: 0.0,
         sequence: 0,
     };
     let profile =
         Profile { standard_only: false, per_channel: false, by_lane: false, rolling: source.rolling() };
-    rig.say(&Miner::new(profile).introduce().1, &pool);
+    rig.say(&Miner::new(profile).introduce(), &pool);
     let work = source.advance(&mut rig.rng);
     pool.publish(work.clone());
     rig.tell(Input::Work(work), &pool);
@@ -142,7 +142,7 @@ impl Rig {
                     }
                 }
                 Output::Close(reason) => panic!("closed: {reason}"),
-                Output::Solution(_) | Output::Event(_) => {}
+                Output::Solution(_) | Output::Event(_) | Output::Finish(_) => {}
             }
         }
         let mut shares = Vec::new();

@@ -32,6 +32,9 @@ pub(crate) struct Rig {
     /// Strict about what the server says.
     pub(crate) model: Model,
     pub(crate) closed: Option<CloseReason>,
+    /// The lanes of what was said last.
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) finished: Vec<Lane>,
     /// Hashes of what was credited, and of what was handed in.
     pub(crate) credited: Vec<[u8; 32]>,
     pub(crate) solved: Vec<[u8; 32]>,
@@ -47,8 +50,10 @@ pub(crate) fn rig(options: Options) -> Rig {
         session: Session::new(Arc::new(Options { vardiff: eager(), ..options }), Moment(0)),
         now: Moment(0),
         rng: StdRng::seed_from_u64(1),
-        model: Model::new(true, false, true, usize::MAX),
+        model: Model::new(true, true, usize::MAX),
         closed: None,
+        lanes: Vec::new(),
+        finished: Vec::new(),
         credited: Vec::new(),
         solved: Vec::new(),
         unstored: 0,
@@ -137,11 +142,14 @@ impl Rig {
 
     pub(crate) fn tell(&mut self, input: Input<'_>) -> Vec<String> {
         self.session.handle(self.now, input, &self.pool);
+        self.lanes.clear();
         let mut said = Vec::new();
         while let Some(output) = self.session.poll_output() {
             assert_eq!(self.closed, None, "nothing follows a close");
             match output {
-                Output::Frame(_, bytes) => {
+                Output::Frame(lane, bytes) => {
+                    assert!(!self.finished.contains(&lane), "nothing follows the end of a lane");
+                    self.lanes.push(lane);
                     let (header, payload) = bytes.split_first_chunk().unwrap();
                     let Header { extension, msg_type, .. } = Header::read(header);
                     said.push(match (extension, msg_type) {
@@ -155,6 +163,7 @@ impl Rig {
                 }
                 Output::Solution(solution) => self.solved.push(solution.hash),
                 Output::Event(_) => {}
+                Output::Finish(lane) => self.finished.push(lane),
                 Output::Close(reason) => self.closed = Some(reason),
             }
         }
@@ -256,7 +265,13 @@ impl Rig {
 
     pub(crate) fn close(&mut self, channel: u32) -> Vec<String> {
         self.model.close(channel);
-        self.say(&CloseChannel { channel_id: ChannelId(channel), reason_code: Str255::default() })
+        self.say_close(Lane::Control, channel)
+    }
+
+    /// Leaves it to the caller to know what that closes.
+    pub(crate) fn say_close(&mut self, lane: Lane, channel: u32) -> Vec<String> {
+        let reason_code = Str255::default();
+        self.say_on(lane, &frame(&CloseChannel { channel_id: ChannelId(channel), reason_code }))
     }
 }
 

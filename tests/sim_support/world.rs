@@ -9,15 +9,16 @@ use blvm_stratum_v2::mining::Work;
 use blvm_stratum_v2::mining::moment::Moment;
 use blvm_stratum_v2::mining::share::{Share, Solution};
 use blvm_stratum_v2::session::{CloseReason, Event, Input, Lane, Options, Output, Session};
+use blvm_stratum_v2::wire::U256;
 use blvm_stratum_v2::wire::mining::Mining;
-use blvm_stratum_v2::wire::{Header, U256};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::books::{Books, Owed};
-use super::miner::{Miner, Profile, Sent};
+use super::lanes::Lanes;
+use super::miner::{Miner, Profile, Sent, split};
 use super::model::{Body, Fields, Kind, Model, Request, Verdict};
-use super::network::Direction;
+use super::network::{Direction, Parcel};
 use super::shared::{SimPool, eager};
 use super::source::Source;
 
@@ -69,6 +70,9 @@ struct Connection {
     miner: Miner,
     to_server: Direction,
     to_client: Direction,
+    /// SetupConnection has been answered: lanes of channels are read.
+    is_set_up: bool,
+    lanes: Lanes,
     owed: Owed,
     work: Option<Arc<Work>>,
     work_pending: bool,
@@ -80,6 +84,7 @@ struct Connection {
 /// What came out of a session at once, apart from what went over the network.
 #[derive(Default)]
 struct Outcome {
+    frames: usize,
     errors: Vec<(u32, u32, String)>,
     shares: Vec<Share>,
     solutions: Vec<Solution>,
@@ -107,6 +112,8 @@ pub(crate) struct Summary {
     pub(crate) credited: u64,
     pub(crate) acknowledged: u64,
     pub(crate) refused: u64,
+    /// Lanes.
+    pub(crate) finished: u64,
     pub(crate) events: u64,
 }
 
@@ -210,9 +217,9 @@ impl<'p> World<'p> {
                 }
             }
             Happening::ToClient(_, key) => {
-                let (_, bytes) = connection.to_client.deliver(lane(key));
-                let (header, payload) = split(&bytes);
-                connection.miner.receive(header.extension, header.msg_type, payload);
+                let parcel = connection.to_client.deliver(lane(key));
+                let sent = connection.miner.receive(lane(key), &parcel);
+                self.transmit(id, sent);
             }
             Happening::Act(_) if self.now.since(Moment(0)) < ACTION => {
                 let sent = connection.miner.act(&mut self.rng);
@@ -220,9 +227,15 @@ impl<'p> World<'p> {
                 self.after(1000..400_000, Happening::Act(id));
             }
             Happening::ToServer(_, key) => {
-                let (lane, bytes) = connection.to_server.deliver(lane(key));
-                if !connection.closing {
-                    self.serve(id, lane, &bytes);
+                let lane = lane(key);
+                if matches!(lane, Lane::Channel(_)) && !connection.is_set_up {
+                    return self.after(1000..5000, happening);
+                }
+                match connection.to_server.deliver(lane) {
+                    _ if connection.closing => {}
+                    Parcel::Frame(bytes) => self.serve(id, lane, &bytes),
+                    Parcel::End | Parcel::Reset => self.ended(id, lane),
+                    Parcel::Lost => {}
                 }
             }
             _ if connection.closing => {}
@@ -255,10 +268,12 @@ impl<'p> World<'p> {
         self.next_connection += 1;
         let connection = Connection {
             session: Session::new(self.options.clone(), self.now),
-            model: Model::new(true, false, profile.rolling, self.options.max_jobs),
+            model: Model::new(true, profile.rolling, self.options.max_jobs),
             miner: Miner::new(profile),
             to_server: Direction::new(profile.by_lane),
             to_client: Direction::new(profile.by_lane),
+            is_set_up: false,
+            lanes: Lanes::default(),
             owed: Owed::default(),
             work: None,
             work_pending: false,
@@ -271,7 +286,7 @@ impl<'p> World<'p> {
         if self.newest.is_some() {
             self.inform(id);
         }
-        self.transmit(id, vec![hello]);
+        self.transmit(id, vec![(Lane::Control, Parcel::Frame(hello))]);
         self.after(1000..400_000, Happening::Act(id));
         if self.rng.random_bool(0.4) {
             self.after(0..10_000_000, Happening::Disconnect(id));
@@ -284,6 +299,7 @@ impl<'p> World<'p> {
         assert_eq!(connection.session.wake_at(), None);
         self.summary.acknowledged += connection.miner.acknowledged;
         self.summary.refused += connection.miner.refused;
+        self.summary.finished += connection.lanes.finished() as u64;
     }
 
     fn advance(&mut self) {
@@ -322,13 +338,32 @@ impl<'p> World<'p> {
         }
     }
 
-    fn transmit(&mut self, id: usize, frames: Vec<Sent>) {
-        for (lane, bytes) in frames {
-            let arrival = self.now + Duration::from_micros(self.rng.random_range(0..50_000));
+    fn transmit(&mut self, id: usize, sent: Vec<Sent>) {
+        for (lane, parcel) in sent {
+            let arrival = self.arrival();
             let connection = self.connections.get_mut(&id).unwrap();
-            let (key, at) = connection.to_server.send(lane, bytes, arrival);
+            if parcel == Parcel::Reset {
+                connection.to_client.lose(lane);
+            }
+            let (key, at) = connection.to_server.send(lane, parcel, arrival);
             self.at(at, Happening::ToServer(id, queue(key)));
         }
+    }
+
+    /// When something sent now arrives, if nothing is ahead of it: late, if a packet gets lost.
+    fn arrival(&mut self) -> Moment {
+        let slowest = if self.rng.random_bool(0.05) { 1_000_000 } else { 50_000 };
+        self.now + Duration::from_micros(self.rng.random_range(0..slowest))
+    }
+
+    /// The server hears that a lane has ended.
+    fn ended(&mut self, id: usize, lane: Lane) {
+        let connection = self.connections.get_mut(&id).unwrap();
+        for channel in connection.lanes.channels_on(lane) {
+            connection.model.close(channel);
+        }
+        connection.lanes.ended(lane);
+        self.uneventful(id, Input::Ended(lane));
     }
 
     /// The server takes in a frame, and answers it rightly.
@@ -336,14 +371,21 @@ impl<'p> World<'p> {
         let (header, payload) = split(bytes);
         let connection = self.connections.get_mut(&id).unwrap();
         let model = &mut connection.model;
+        if connection.lanes.is_over(lane, model) {
+            let outcome = self.uneventful(id, Input::Frame(lane, header, payload));
+            assert_eq!(outcome.frames, 0, "an answer to what comes after the end");
+            return;
+        }
         let mut submitted: Option<(Fields, u32)> = None;
         if header.extension == 0 && header.msg_type >= 0x10 {
             match Mining::decode(header.msg_type, payload).unwrap() {
                 Mining::OpenStandardMiningChannel(m) => {
+                    connection.lanes.request(lane, m.request_id.0);
                     let request = Request { kind: Kind::Standard, max_target: m.max_target };
                     model.requests.insert(m.request_id.0, request);
                 }
                 Mining::OpenExtendedMiningChannel(m) => {
+                    connection.lanes.request(lane, m.request_id.0);
                     let request = Request { kind: Kind::Extended, max_target: m.max_target };
                     model.requests.insert(m.request_id.0, request);
                 }
@@ -352,7 +394,12 @@ impl<'p> World<'p> {
                         channel.max_target = m.maximum_target;
                     }
                 }
-                Mining::CloseChannel(m) => model.close(m.channel_id.0),
+                Mining::CloseChannel(m) => {
+                    let id = m.channel_id.0;
+                    if lane == Lane::Control || connection.lanes.of(id) == Some(lane) {
+                        model.close(id);
+                    }
+                }
                 Mining::SubmitSharesStandard(m) => {
                     let fields = Fields {
                         channel: m.channel_id.0,
@@ -380,7 +427,9 @@ impl<'p> World<'p> {
         }
         let input = Input::Frame(lane, header, payload);
         match submitted {
-            None => self.uneventful(id, input),
+            None => {
+                self.uneventful(id, input);
+            }
             Some((fields, sequence)) => {
                 let verdict = model.judge(&fields, self.options.max_seen_shares);
                 if let Verdict::Credit { target, .. } = verdict {
@@ -393,7 +442,7 @@ impl<'p> World<'p> {
     }
 
     fn compare(&mut self, verdict: Verdict, share: (u32, u32), outcome: Outcome) {
-        let Outcome { errors, shares, solutions } = outcome;
+        let Outcome { errors, shares, solutions, .. } = outcome;
         match verdict {
             Verdict::Credit { hash, target, tip } => {
                 assert_eq!(errors, [], "a good share is refused");
@@ -415,17 +464,19 @@ impl<'p> World<'p> {
     }
 
     /// Something that no share and no answer to one comes of.
-    fn uneventful(&mut self, id: usize, input: Input<'_>) {
+    fn uneventful(&mut self, id: usize, input: Input<'_>) -> Outcome {
         let outcome = self.handle(id, input);
         assert_eq!((outcome.errors.len(), outcome.shares.len(), outcome.solutions.len()), (0, 0, 0));
+        outcome
     }
 
     /// What the transport's loop does with a session.
     fn handle(&mut self, id: usize, input: Input<'_>) -> Outcome {
         let connection = self.connections.get_mut(&id).unwrap();
+        let origin = if let Input::Frame(lane, ..) = input { Some(lane) } else { None };
         connection.session.handle(self.now, input, self.pool);
         let mut outcome = Outcome::default();
-        self.drain(id, &mut outcome);
+        self.drain(id, origin, &mut outcome);
         let connection = self.connections.get_mut(&id).unwrap();
         if let Some(number) = connection.session.take_shares(&mut outcome.shares) {
             assert_eq!(number, connection.owed.made);
@@ -437,10 +488,13 @@ impl<'p> World<'p> {
             } else {
                 connection.owed.stored = number;
                 connection.session.handle(self.now, Input::Stored(number), self.pool);
-                self.drain(id, &mut outcome);
+                self.drain(id, None, &mut outcome);
             }
         }
         let connection = self.connections.get_mut(&id).unwrap();
+        if !connection.closing {
+            connection.lanes.check(&connection.model, &connection.owed);
+        }
         let wake = connection.session.wake_at().map(|at| at.max(self.now));
         if let Some(at) = wake.filter(|at| connection.wake.is_none_or(|earlier| *at < earlier)) {
             connection.wake = Some(at);
@@ -450,14 +504,15 @@ impl<'p> World<'p> {
         outcome
     }
 
-    fn drain(&mut self, id: usize, outcome: &mut Outcome) {
+    fn drain(&mut self, id: usize, origin: Option<Lane>, outcome: &mut Outcome) {
         let connection = self.connections.get_mut(&id).unwrap();
         let mut sent: Vec<Sent> = Vec::new();
         let mut closed = None;
         while let Some(output) = connection.session.poll_output() {
             assert_eq!(closed, None, "nothing follows a close");
             match output {
-                Output::Frame(lane, bytes) => sent.push((lane, bytes.to_vec())),
+                Output::Frame(lane, bytes) => sent.push((lane, Parcel::Frame(bytes.to_vec()))),
+                Output::Finish(lane) => sent.push((lane, Parcel::End)),
                 Output::Solution(solution) => outcome.solutions.push(*solution),
                 Output::Event(
                     Event::SetUp { .. } | Event::Opened { .. } | Event::Refused { .. } | Event::Closed { .. },
@@ -466,14 +521,19 @@ impl<'p> World<'p> {
             }
         }
         let mut last = self.now;
-        for (lane, bytes) in sent {
+        for (lane, parcel) in sent {
+            let arrival = self.arrival();
             let connection = self.connections.get_mut(&id).unwrap();
-            check(connection, &bytes, &self.options, outcome);
+            if let Parcel::Frame(bytes) = &parcel {
+                outcome.frames += 1;
+                check(connection, lane, origin, bytes, &self.options, outcome);
+            } else {
+                connection.lanes.finish(lane);
+            }
             for space in connection.model.spaces.drain(..) {
                 self.books.assign(id, space);
             }
-            let arrival = self.now + Duration::from_micros(self.rng.random_range(0..50_000));
-            let (key, at) = connection.to_client.send(lane, bytes, arrival);
+            let (key, at) = connection.to_client.send(lane, parcel, arrival);
             last = last.max(at);
             self.at(at, Happening::ToClient(id, queue(key)));
         }
@@ -487,13 +547,24 @@ impl<'p> World<'p> {
 }
 
 /// A frame as it leaves the server.
-fn check(connection: &mut Connection, bytes: &[u8], options: &Options, outcome: &mut Outcome) {
+fn check(
+    connection: &mut Connection,
+    lane: Lane,
+    origin: Option<Lane>,
+    bytes: &[u8],
+    options: &Options,
+    outcome: &mut Outcome,
+) {
     let (header, payload) = split(bytes);
     if header.extension != 0 || header.msg_type < 0x10 {
+        assert_eq!((lane, origin), (Lane::Control, Some(Lane::Control)));
+        connection.is_set_up |= (header.extension, header.msg_type) == (0, 1);
         return;
     }
     let tip = connection.work.as_ref().map(|work| &work.tip);
-    match Mining::decode(header.msg_type, payload).expect("the server's messages are well-formed") {
+    let message = Mining::decode(header.msg_type, payload).expect("the server's messages are well-formed");
+    connection.lanes.sent(lane, origin, &message);
+    match message {
         Mining::SubmitSharesSuccess(m) => connection.owed.acknowledge(&m, options.share_batch_size),
         Mining::SubmitSharesError(m) => {
             let code = m.error_code.as_str().unwrap().to_owned();
@@ -513,11 +584,4 @@ fn check(connection: &mut Connection, bytes: &[u8], options: &Options, outcome: 
 
 fn assert_time(said: Option<u32>, tip: Option<u32>) {
     assert!(said.is_none() || said == tip, "a job starts at {said:?}, the tip at {tip:?}");
-}
-
-fn split(bytes: &[u8]) -> (Header, &[u8]) {
-    let (header, payload) = bytes.split_first_chunk().expect("a frame has a header");
-    let header = Header::read(header);
-    assert_eq!(header.payload_len, payload.len());
-    (header, payload)
 }
