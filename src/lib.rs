@@ -32,7 +32,7 @@ pub mod pool;
 pub mod template;
 pub mod transport;
 pub mod miner;
-pub mod keyfile;
+pub mod certs;
 pub mod server;
 pub mod config;
 pub mod cli;

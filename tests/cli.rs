@@ -101,6 +101,8 @@ fn run_serves_a_miner_and_keeps_its_key() {
     fs::write(directory.path().join("config.toml"), ON_A_FREE_PORT).unwrap();
     let server = Server::start(directory.path());
     server.line_with("authority.key");
+    server.line_with("made the TLS certificate certs/tls.pem: miners verify it by the authority key");
+    server.line_with("certs/endpoint.key");
     server.line_with("embedded regtest chain");
     let url = server.url();
     let key = directory.path().join("certs/authority.key");
@@ -117,7 +119,9 @@ fn run_serves_a_miner_and_keeps_its_key() {
 
     let secret = fs::read_to_string(&key).unwrap();
     drop(server);
-    let again = Server::start(directory.path()).url();
+    let again = Server::start(directory.path());
+    again.line_with("TLS certificate certs/tls.pem: miners verify it by the authority key");
+    let again = again.url();
     assert_eq!(again.rsplit('/').next(), url.rsplit('/').next(), "the key stays");
     assert_eq!(fs::read_to_string(&key).unwrap(), secret);
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::Failure;
+use crate::certs::authority;
 use crate::config::Config;
-use crate::keyfile;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,8 +19,8 @@ pub(super) struct Args {
 pub(super) fn keygen(args: &Args, config: &Option<Config>) -> Result<(), Failure> {
     let certs =
         config.as_ref().map(|config| config.stratum_v2.certs_dir.clone()).unwrap_or_else(|| "certs".into());
-    let path = args.out.clone().unwrap_or_else(|| certs.join(keyfile::FILE_NAME));
-    let key = keyfile::create(&path).map_err(|error| Failure::Run(error.into()))?;
+    let path = args.out.clone().unwrap_or_else(|| certs.join(authority::FILE_NAME));
+    let key = authority::create(&path).map_err(|error| Failure::Run(error.into()))?;
     let public = key.public_key();
     if args.json {
         let object = serde_json::json!({ "authority_key": public.to_string(), "file": path });

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use crate::certs::{authority, endpoint, tls};
+use crate::clock::unix_now;
 use crate::config::Config;
-use crate::keyfile;
 use crate::server::StratumV2Server;
 
 pub(super) async fn run(config: Option<Config>) -> Result<(), Failure> {
@@ -24,10 +25,17 @@ pub(super) async fn run(config: Option<Config>) -> Result<(), Failure> {
 }
 
 async fn serve(config: &Config, options: crate::server::Options) -> Result<(), Box<dyn Error>> {
-    let key_path = config.stratum_v2.certs_dir.join(keyfile::FILE_NAME);
-    let (authority, new) = keyfile::load_or_create(&key_path)?;
+    let certs = &config.stratum_v2.certs_dir;
+    let key_path = certs.join(authority::FILE_NAME);
+    let (authority, new) = authority::load_or_create(&key_path)?;
     if new {
         println!("made the authority key {}; keep a copy of it in a safe place", key_path.display());
+    }
+    let tls = tls::load_or_issue(certs, &authority, unix_now())?;
+    println!("{tls}");
+    let (_endpoint, new) = endpoint::load_or_create(certs)?;
+    if new {
+        println!("made the endpoint's secret {}", certs.join(endpoint::FILE_NAME).display());
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut server = StratumV2Server::start(options, authority).await?;

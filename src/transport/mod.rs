@@ -6,6 +6,7 @@ mod drive;
 mod identity;
 mod noise_tcp;
 mod pipe;
+pub mod tls;
 
 pub use admission::{Admission, Permit};
 pub use identity::NoiseIdentity;

@@ -1,7 +1,7 @@
-//! The server's certificate (§4.5.2, §4.5.3): the authority's word for a static key.
+//! The server's certificate (§4.5.2, §4.5.3): the authority's word for a key of the server's.
 
 use bitcoin::secp256k1::XOnlyPublicKey;
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, digest};
 
 use super::keys::{AuthorityPublicKey, AuthoritySecretKey};
 
@@ -22,6 +22,15 @@ pub enum CertificateError {
     Expired(u32),
 }
 
+/// Whose key a certificate vouches for. One for a kind of key says nothing about the other kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// The server's static key in Noise (§4.5.3).
+    NoiseKey(&'a XOnlyPublicKey),
+    /// The server's TLS key: SHA-256 of its SubjectPublicKeyInfo in DER.
+    TlsKey(&'a [u8; 32]),
+}
+
 /// `SIGNATURE_NOISE_MESSAGE` (§4.5.2): a certificate without the keys, which both sides know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Certificate {
@@ -39,26 +48,29 @@ impl Certificate {
     /// The only version there is.
     const VERSION: u16 = 0;
 
-    /// Signs `static_key` for a span of time in unix seconds, both ends included.
+    /// What a TLS key's digest starts with, hashed and twice over, as BIP340 separates domains.
+    const TLS_TAG: &[u8] = b"sv2-quic/1 tls key";
+
+    /// Signs `subject` for a span of time in unix seconds, both ends included.
     #[must_use]
     pub fn issue(
         authority: &AuthoritySecretKey,
-        static_key: &XOnlyPublicKey,
+        subject: Subject<'_>,
         valid_from: u32,
         not_valid_after: u32,
     ) -> Self {
         let unsigned = Self { version: Self::VERSION, valid_from, not_valid_after, signature: [0; 64] };
-        Self { signature: authority.sign(unsigned.digest(static_key)), ..unsigned }
+        Self { signature: authority.sign(unsigned.digest(subject)), ..unsigned }
     }
 
-    /// Whether `authority` vouches for `static_key` at unix time `now` (§4.5.3).
+    /// Whether `authority` vouches for `subject` at unix time `now` (§4.5.3).
     pub fn verify(
         &self,
         authority: &AuthorityPublicKey,
-        static_key: &XOnlyPublicKey,
+        subject: Subject<'_>,
         now: u32,
     ) -> Result<(), CertificateError> {
-        self.verify_signature(authority, static_key)?;
+        self.verify_signature(authority, subject)?;
         if now < self.valid_from.saturating_sub(Self::LEEWAY) {
             return Err(CertificateError::NotYetValid(self.valid_from));
         }
@@ -68,16 +80,16 @@ impl Certificate {
         Ok(())
     }
 
-    /// Whether `authority` signed `static_key`, for whatever time.
+    /// Whether `authority` signed `subject`, for whatever time.
     pub fn verify_signature(
         &self,
         authority: &AuthorityPublicKey,
-        static_key: &XOnlyPublicKey,
+        subject: Subject<'_>,
     ) -> Result<(), CertificateError> {
         if self.version != Self::VERSION {
             return Err(CertificateError::UnknownVersion(self.version));
         }
-        if !authority.verifies(self.digest(static_key), &self.signature) {
+        if !authority.verifies(self.digest(subject), &self.signature) {
             return Err(CertificateError::BadSignature);
         }
         Ok(())
@@ -125,10 +137,19 @@ impl Certificate {
     }
 
     /// What is signed (§4.5.3.1): the hash of the fields and of the server's key.
-    fn digest(&self, static_key: &XOnlyPublicKey) -> [u8; 32] {
+    fn digest(&self, subject: Subject<'_>) -> [u8; 32] {
         let mut hash = Context::new(&SHA256);
+        let key = match subject {
+            Subject::NoiseKey(key) => key.serialize(),
+            Subject::TlsKey(spki_hash) => {
+                let tag = digest(&SHA256, Self::TLS_TAG);
+                hash.update(tag.as_ref());
+                hash.update(tag.as_ref());
+                *spki_hash
+            }
+        };
         hash.update(&self.signed_fields());
-        hash.update(&static_key.serialize());
+        hash.update(&key);
         hash.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
     }
 }
@@ -147,16 +168,16 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(2);
         let authority = AuthoritySecretKey::generate(&mut rng);
         let key = Secret::generate(&mut rng).x_only();
-        (authority.public_key(), key, Certificate::issue(&authority, &key, FROM, UNTIL))
+        (authority.public_key(), key, Certificate::issue(&authority, Subject::NoiseKey(&key), FROM, UNTIL))
     }
 
     #[test]
     fn valid_within_its_time_and_the_leeway() {
         let (authority, key, certificate) = issued();
         for now in [FROM - 10, FROM, UNTIL, UNTIL + 10] {
-            assert_eq!(certificate.verify(&authority, &key, now), Ok(()));
+            assert_eq!(certificate.verify(&authority, Subject::NoiseKey(&key), now), Ok(()));
         }
-        let verify = |now| certificate.verify(&authority, &key, now);
+        let verify = |now| certificate.verify(&authority, Subject::NoiseKey(&key), now);
         assert_eq!(verify(FROM - 11), Err(CertificateError::NotYetValid(FROM)));
         assert_eq!(verify(UNTIL + 11), Err(CertificateError::Expired(UNTIL)));
     }
@@ -166,9 +187,9 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(3);
         let authority = AuthoritySecretKey::generate(&mut rng);
         let key = Secret::generate(&mut rng).x_only();
-        let certificate = Certificate::issue(&authority, &key, 0, u32::MAX);
+        let certificate = Certificate::issue(&authority, Subject::NoiseKey(&key), 0, u32::MAX);
         for now in [0, u32::MAX] {
-            assert_eq!(certificate.verify(&authority.public_key(), &key, now), Ok(()));
+            assert_eq!(certificate.verify(&authority.public_key(), Subject::NoiseKey(&key), now), Ok(()));
         }
     }
 
@@ -185,7 +206,7 @@ mod tests {
                 1 => CertificateError::UnknownVersion(0x100),
                 _ => CertificateError::BadSignature,
             };
-            let verdict = Certificate::from_bytes(&changed).verify(&authority, &key, FROM);
+            let verdict = Certificate::from_bytes(&changed).verify(&authority, Subject::NoiseKey(&key), FROM);
             assert_eq!(verdict, Err(expected), "byte {at}");
         }
     }
@@ -194,8 +215,29 @@ mod tests {
     fn vouches_for_one_key_only() {
         let (authority, key, certificate) = issued();
         let other = Secret::generate(&mut StdRng::seed_from_u64(4)).x_only();
-        assert_eq!(certificate.verify(&authority, &other, FROM), Err(CertificateError::BadSignature));
+        assert_eq!(
+            certificate.verify(&authority, Subject::NoiseKey(&other), FROM),
+            Err(CertificateError::BadSignature)
+        );
         let other = AuthoritySecretKey::generate(&mut StdRng::seed_from_u64(5)).public_key();
-        assert_eq!(certificate.verify(&other, &key, FROM), Err(CertificateError::BadSignature));
+        assert_eq!(
+            certificate.verify(&other, Subject::NoiseKey(&key), FROM),
+            Err(CertificateError::BadSignature)
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_another_key() {
+        let (authority, key, noise) = issued();
+        let same_bytes = key.serialize();
+        let secret = AuthoritySecretKey::generate(&mut StdRng::seed_from_u64(2));
+        let tls = Certificate::issue(&secret, Subject::TlsKey(&same_bytes), FROM, UNTIL);
+        assert_eq!(tls.verify(&authority, Subject::TlsKey(&same_bytes), FROM), Ok(()));
+        let wrong = Err(CertificateError::BadSignature);
+        assert_eq!(tls.verify(&authority, Subject::NoiseKey(&key), FROM), wrong);
+        assert_eq!(noise.verify(&authority, Subject::TlsKey(&same_bytes), FROM), wrong);
+        let mut other = same_bytes;
+        other[31] ^= 1;
+        assert_eq!(tls.verify(&authority, Subject::TlsKey(&other), FROM), wrong);
     }
 }

@@ -136,10 +136,16 @@ impl fmt::Display for StratumUrl {
             Trust::WebPki => Ok(()),
             Trust::Pins(pins) => pins.iter().enumerate().try_for_each(|(i, pin)| {
                 let separator = if i == 0 { '?' } else { '&' };
-                write!(f, "{separator}pin={PIN_ALGORITHM}{}", base64url(pin))
+                write!(f, "{separator}pin={}", pin_text(pin))
             }),
         }
     }
+}
+
+/// A pin as it stands in a URL: `sha256/` and 43 characters of base64url.
+#[must_use]
+pub fn pin_text(spki_hash: &[u8; 32]) -> String {
+    format!("{PIN_ALGORITHM}{}", base64url(spki_hash))
 }
 
 fn host_and_port(authority: &str) -> Result<(String, u16), UrlError> {

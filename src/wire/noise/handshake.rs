@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::NoiseError;
 use super::cipher::{Opener, Sealer, TAG_LEN, aead, nonce};
-use crate::wire::certificate::{Certificate, CertificateError};
+use crate::wire::certificate::{Certificate, CertificateError, Subject};
 use crate::wire::keys::{AuthorityPublicKey, AuthoritySecretKey, KeyError, Secret, secp};
 
 const PROTOCOL_NAME: &[u8] = b"Noise_NX_Secp256k1+EllSwift_ChaChaPoly_SHA256";
@@ -61,7 +61,7 @@ impl Initiator {
         let certificate = Certificate::from_bytes(&symmetric.decrypt_and_hash(&key, certificate)?);
 
         let static_key = PublicKey::from_ellswift(ElligatorSwift::from_array(rs)).x_only_public_key().0;
-        certificate.verify(authority, &static_key, now)?;
+        certificate.verify(authority, Subject::NoiseKey(&static_key), now)?;
         let (c1, c2) = symmetric.split();
         Ok((Sealer::new(&c1), Opener::new(&c2)))
     }
@@ -86,7 +86,8 @@ impl StaticIdentity {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let pair = KeyPair::generate(rng);
-        let certificate = Certificate::issue(authority, &pair.secret.x_only(), valid_from, not_valid_after);
+        let key = pair.secret.x_only();
+        let certificate = Certificate::issue(authority, Subject::NoiseKey(&key), valid_from, not_valid_after);
         Self { pair, certificate }
     }
 
@@ -99,7 +100,7 @@ impl StaticIdentity {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, IdentityError> {
         let pair = KeyPair::new(Secret::from_bytes(static_secret)?, rng);
-        certificate.verify_signature(authority, &pair.secret.x_only())?;
+        certificate.verify_signature(authority, Subject::NoiseKey(&pair.secret.x_only()))?;
         Ok(Self { pair, certificate })
     }
 
