@@ -75,7 +75,7 @@ fn our_pair() -> (Sealer, Opener) {
     let identity = StaticIdentity::new(&authority, 0, u32::MAX, &mut rng);
     let (initiator, act1) = Initiator::new(&mut rng);
     let (act2, sealer, _) = identity.respond(&act1, &mut rng);
-    (sealer, initiator.finish(&act2, &authority.public_key(), 1).unwrap().1)
+    (sealer, initiator.finish(&act2, &authority.public_key(), 1).unwrap().0.1)
 }
 
 fn sri_pair() -> (TransportEncryptState, TransportDecryptState) {

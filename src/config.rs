@@ -13,6 +13,7 @@ use crate::mining::extranonce::ServerId;
 use crate::mining::payout::{BasisPoints, Fee, PayoutPolicy};
 use crate::mining::reward_script;
 use crate::mining::vardiff;
+use crate::transport::quic;
 use crate::{pool, server, session, template};
 
 /// What `config.toml` may say. Everything has a default.
@@ -21,6 +22,8 @@ use crate::{pool, server, session, template};
 pub struct Config {
     /// The server.
     pub stratum_v2: StratumV2,
+    /// The QUIC transport.
+    pub quic: Quic,
     /// The embedded chain.
     pub regtest: Regtest,
 }
@@ -31,9 +34,9 @@ pub struct Config {
 pub struct StratumV2 {
     /// Whether to serve at all.
     pub enabled: bool,
-    /// Where to listen for Noise over TCP.
+    /// Where to listen, for QUIC on UDP and for Noise on TCP.
     pub listen_addr: SocketAddr,
-    /// Where the authority key is kept.
+    /// Where keys and certificates are kept.
     pub certs_dir: PathBuf,
     /// Who is paid: an address, `addr(ADDRESS)` or an output descriptor.
     pub coinbase_reward_script: Option<String>,
@@ -55,7 +58,7 @@ pub struct StratumV2 {
     pub max_connections_per_ip: usize,
     /// Channels per connection.
     pub max_channels_per_connection: usize,
-    /// Seconds that the Noise handshake may take, and then SetupConnection.
+    /// Seconds that the handshake may take, and then SetupConnection.
     pub handshake_timeout: u64,
     /// Seconds that a connection may be without a channel.
     pub open_channel_timeout: u64,
@@ -83,6 +86,44 @@ impl Default for StratumV2 {
     }
 }
 
+/// The `[quic]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quic {
+    /// Seconds without a word from a miner after which it is given up.
+    pub idle_timeout: u64,
+    /// Seconds between packets that keep NAT bindings alive.
+    pub keep_alive: u64,
+    /// Handshakes under way from which on clients have to show that their address is theirs.
+    pub validate_above: usize,
+    /// Handshakes under way at most.
+    pub max_handshakes: usize,
+    /// Bytes that may come on one stream before they are read.
+    pub stream_window: u32,
+    /// Bytes that may come on all streams of a connection before they are read.
+    pub receive_window: u32,
+    /// Bytes kept for a connection until they are acknowledged.
+    pub send_window: u32,
+    /// Bytes for the UDP socket's buffers.
+    pub socket_buffer: usize,
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        let options = quic::Options::default();
+        Self {
+            idle_timeout: options.idle_timeout.as_secs(),
+            keep_alive: options.keep_alive.as_secs(),
+            validate_above: options.validate_above,
+            max_handshakes: options.max_handshakes,
+            stream_window: options.stream_window,
+            receive_window: options.receive_window,
+            send_window: options.send_window,
+            socket_buffer: options.socket_buffer,
+        }
+    }
+}
+
 /// The `[regtest]` table: the embedded chain.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -102,28 +143,44 @@ impl Config {
 
     /// What the server and its parts take. All that is wrong is reported at once.
     pub fn options(&self) -> Result<server::Options, ConfigError> {
-        let s = &self.stratum_v2;
+        let (s, q) = (&self.stratum_v2, &self.quic);
         let mut wrong = Vec::new();
         let mut check = |key: &str, holds: bool, must: &str| {
             if !holds {
-                wrong.push(format!("stratum_v2.{key} must be {must}"));
+                wrong.push(format!("{key} must be {must}"));
             }
         };
-        check("share_batch_size", s.share_batch_size > 0, "at least 1");
+        check("stratum_v2.share_batch_size", s.share_batch_size > 0, "at least 1");
         check(
-            "shares_per_minute",
+            "stratum_v2.shares_per_minute",
             s.shares_per_minute > 0.0 && s.shares_per_minute <= 60_000.0,
             "between 0 and 60000",
         );
-        check("max_connections", s.max_connections > 0, "at least 1");
-        check("max_connections_per_ip", s.max_connections_per_ip > 0, "at least 1");
-        check("max_channels_per_connection", s.max_channels_per_connection > 0, "at least 1");
-        check("handshake_timeout", (1..=600).contains(&s.handshake_timeout), "1 to 600 seconds");
-        check("open_channel_timeout", (1..=86_400).contains(&s.open_channel_timeout), "1 to 86400 seconds");
+        check("stratum_v2.max_connections", s.max_connections > 0, "at least 1");
+        check("stratum_v2.max_connections_per_ip", s.max_connections_per_ip > 0, "at least 1");
+        check("stratum_v2.max_channels_per_connection", s.max_channels_per_connection > 0, "at least 1");
+        check("stratum_v2.handshake_timeout", (1..=600).contains(&s.handshake_timeout), "1 to 600 seconds");
+        check(
+            "stratum_v2.open_channel_timeout",
+            (1..=86_400).contains(&s.open_channel_timeout),
+            "1 to 86400 seconds",
+        );
+        check("quic.idle_timeout", (5..=3600).contains(&q.idle_timeout), "5 to 3600 seconds");
+        check(
+            "quic.keep_alive",
+            (1..q.idle_timeout).contains(&q.keep_alive),
+            "at least 1 and less than quic.idle_timeout",
+        );
+        check("quic.max_handshakes", q.max_handshakes > 0, "at least 1");
+        let window = 4096..=16 * 1024 * 1024;
+        check("quic.stream_window", window.contains(&q.stream_window), "4096 to 16777216 bytes");
+        check("quic.receive_window", window.contains(&q.receive_window), "4096 to 16777216 bytes");
+        check("quic.send_window", window.contains(&q.send_window), "4096 to 16777216 bytes");
+        check("quic.socket_buffer", q.socket_buffer <= 1 << 30, "at most 1073741824 bytes");
         let server_id = ServerId::new(s.server_id);
-        check("server_id", server_id.is_some(), "0 to 63");
+        check("stratum_v2.server_id", server_id.is_some(), "0 to 63");
         let tag = Tag::new(s.pool_signature.as_bytes());
-        check("pool_signature", tag.is_ok(), "short enough for the coinbase");
+        check("stratum_v2.pool_signature", tag.is_ok(), "short enough for the coinbase");
         let payout = self.payout().map_err(|error| wrong.push(format!("stratum_v2.{error}")));
         let (Some(server_id), Ok(tag), Ok(payout), true) = (server_id, tag, payout, wrong.is_empty()) else {
             return Err(ConfigError::Values(wrong));
@@ -142,6 +199,21 @@ impl Config {
             handshake_timeout: timeout,
             max_connections: s.max_connections,
             max_connections_per_ip: s.max_connections_per_ip,
+            quic: quic::Options {
+                handshake_timeout: timeout,
+                idle_timeout: Duration::from_secs(q.idle_timeout),
+                keep_alive: Duration::from_secs(q.keep_alive),
+                // one for each channel, and some for channels that are refused
+                max_streams: u32::try_from(s.max_channels_per_connection)
+                    .unwrap_or(u32::MAX)
+                    .saturating_add(16),
+                validate_above: q.validate_above,
+                max_handshakes: q.max_handshakes,
+                stream_window: q.stream_window,
+                receive_window: q.receive_window,
+                send_window: q.send_window,
+                socket_buffer: q.socket_buffer,
+            },
             pool: pool::Options { session, payout, tag, server_id },
             chain: template::regtest::Options {
                 file: self.regtest.file.clone(),

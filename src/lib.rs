@@ -8,8 +8,8 @@
 //!        └───────────────── Solution (bounded queue) ────────┴──Share──> ShareSink    ^
 //!                                                                                     │ frames by lane
 //!                                                              transport::drive, the one loop
-//!                                                                         │
-//!                                                                  Noise over TCP
+//!                                                                    ┌────┴─────┐
+//!                                                                  QUIC   Noise over TCP
 //! ```
 //!
 //! - [`wire`], [`mining`] and [`session`] are pure: bytes, numbers and state machines. They read
@@ -17,7 +17,9 @@
 //!   arguments.
 //! - [`pool`] is what all sessions share. Nothing in it is locked when a share comes in.
 //! - [`template`] makes [`Work`](mining::Work) and takes [`Solution`](mining::share::Solution)s.
-//! - [`transport`] runs sessions over sockets, one task per connection, and has the client.
+//! - [`transport`] runs sessions over sockets, one task per connection, and has the client. What goes
+//!   on which QUIC stream is laid down in [`transport::quic`].
+//! - [`certs`] keeps what the server is known by.
 //! - [`server`] starts and stops it all; [`cli`] is the binary.
 //!
 //! The modules are declared in the order in which they may use each other: none uses one that

@@ -5,28 +5,40 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use getrandom::SysRng;
+use rand_core::{Rng, UnwrapErr};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::clock::{Clock, unix_now};
 use crate::mining::TemplateSerial;
 use crate::mining::extranonce::BootEpoch;
 use crate::pool::{self, CountOnly, StratumV2Pool};
 use crate::template::{BlockTemplateGenerator, regtest};
+use crate::transport::quic::{self, EndpointKeys, QuicListener};
+use crate::transport::tls::{TlsError, TlsIdentity};
 use crate::transport::{Admission, NoiseIdentity, NoiseListener};
 use crate::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use crate::wire::url::{StratumUrl, Transport, Trust};
 
+/// For how long a TLS certificate is made, in seconds.
+const TLS_VALIDITY: u32 = 30 * 24 * 3600;
+/// How far it is dated back, in seconds: miners' clocks are off.
+const BACKDATED: u32 = 3600;
 /// For how long the server certifies its Noise key at a time.
 const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+/// How often a free TCP port is looked for whose UDP twin is free too.
+const PORTS_TRIED: u32 = 16;
 /// How long connections may take to end at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the server is to do.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen for Noise over TCP. Port 0 takes a free one.
+    /// Where to listen, for QUIC on UDP and for Noise on TCP. Port 0 takes one that is free on
+    /// both.
     pub listen_addr: SocketAddr,
     /// How long the Noise handshake may take.
     pub handshake_timeout: Duration,
@@ -34,10 +46,35 @@ pub struct Options {
     pub max_connections: usize,
     /// Connections from one address.
     pub max_connections_per_ip: usize,
+    /// QUIC.
+    pub quic: quic::Options,
     /// What all sessions share.
     pub pool: pool::Options,
     /// The embedded chain.
     pub chain: regtest::Options,
+}
+
+/// What the server is known by.
+#[derive(Debug)]
+pub struct Identity {
+    /// Vouches for it on either transport.
+    pub authority: AuthoritySecretKey,
+    /// Its TLS certificate and key.
+    pub tls: TlsIdentity,
+    /// What must outlast a restart.
+    pub endpoint: EndpointKeys,
+}
+
+impl Identity {
+    /// Everything but the authority key made now, for a server that nobody needs to find again.
+    pub fn issue(authority: AuthoritySecretKey) -> Result<Self, TlsError> {
+        let now = unix_now();
+        let not_valid_after = now.saturating_add(TLS_VALIDITY);
+        let tls = TlsIdentity::issue(&authority, now.saturating_sub(BACKDATED), not_valid_after)?;
+        let mut secret = Zeroizing::new([0; 32]);
+        UnwrapErr(SysRng).fill_bytes(&mut *secret);
+        Ok(Self { authority, tls, endpoint: EndpointKeys::derive(&secret) })
+    }
 }
 
 /// A running mining server. Dropping it stops it at once; [`shutdown`](Self::shutdown) is the
@@ -46,7 +83,9 @@ pub struct Options {
 pub struct StratumV2Server {
     pool: Arc<StratumV2Pool>,
     authority: AuthorityPublicKey,
-    tcp: SocketAddr,
+    /// How miners verify it over QUIC.
+    quic_trust: Trust,
+    address: SocketAddr,
     stop_listening: watch::Sender<bool>,
     stop_mining: watch::Sender<bool>,
     listening: JoinSet<()>,
@@ -54,8 +93,8 @@ pub struct StratumV2Server {
 }
 
 impl StratumV2Server {
-    /// Starts serving. Miners know the server by the `authority` key.
-    pub async fn start(options: Options, authority: AuthoritySecretKey) -> Result<Self, StartError> {
+    /// Starts serving.
+    pub async fn start(options: Options, identity: Identity) -> Result<Self, StartError> {
         let (stop_listening, not_listening) = watch::channel(false);
         let (stop_mining, not_mining) = watch::channel(false);
         let clock = Clock::start();
@@ -65,23 +104,23 @@ impl StratumV2Server {
         let now = unix_now();
         let first_serial = TemplateSerial(u64::from(now) << 8);
         let epoch = BootEpoch::of_start(now.into());
+        let authority = identity.authority.public_key();
+        let quic_trust = match identity.tls.vouched_by(&authority, now) {
+            Ok(_) => Trust::Authority(authority),
+            // by name they may as well, but who knows by which
+            Err(_) => Trust::Pins(vec![identity.tls.spki_hash()]),
+        };
+        let (noise, quic) = listen(&options, identity).await?;
+        let address = quic.local_addr().map_err(|error| StartError::Udp(options.listen_addr, error))?;
         let chain = regtest::RegtestChain::open(options.chain, first_serial, now)?;
         let (pool, found) = StratumV2Pool::new(options.pool, epoch, Box::new(CountOnly));
         let generator = BlockTemplateGenerator::new(chain, pool.clone(), found);
 
-        let public = authority.public_key();
-        let identity = Arc::new(NoiseIdentity::new(authority, CERTIFICATE_VALIDITY));
-        let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
-        let address = options.listen_addr;
-        let listener = NoiseListener::bind(address, options.handshake_timeout, identity, admission)
-            .await
-            .map_err(|error| StartError::Listen(address, error))?;
-        let tcp = listener.local_addr().map_err(|error| StartError::Listen(address, error))?;
-
         let (mut listening, mut mining) = (JoinSet::new(), JoinSet::new());
         mining.spawn(generator.run(not_mining));
-        listening.spawn(listener.run(pool.clone(), clock, not_listening));
-        Ok(Self { pool, authority: public, tcp, stop_listening, stop_mining, listening, mining })
+        listening.spawn(quic.run(pool.clone(), clock, not_listening.clone()));
+        listening.spawn(noise.run(pool.clone(), clock, not_listening));
+        Ok(Self { pool, authority, quic_trust, address, stop_listening, stop_mining, listening, mining })
     }
 
     /// What all its sessions share, its counts among them.
@@ -90,21 +129,26 @@ impl StratumV2Server {
         &self.pool
     }
 
-    /// Where it listens for Noise over TCP.
+    /// Where it listens, on UDP and on TCP.
     #[must_use]
-    pub fn tcp_addr(&self) -> SocketAddr {
-        self.tcp
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    /// The URL for a miner that reaches this machine as `host`.
+    /// The URL for a miner that reaches this machine as `host` and speaks QUIC.
+    #[must_use]
+    pub fn quic_url(&self, host: &str) -> StratumUrl {
+        self.url(Transport::Quic, host, self.quic_trust.clone())
+    }
+
+    /// The URL for a miner that reaches this machine as `host` and speaks Noise over TCP.
     #[must_use]
     pub fn tcp_url(&self, host: &str) -> StratumUrl {
-        StratumUrl {
-            transport: Transport::Tcp,
-            host: host.to_owned(),
-            port: self.tcp.port(),
-            trust: Trust::Authority(self.authority),
-        }
+        self.url(Transport::Tcp, host, Trust::Authority(self.authority))
+    }
+
+    fn url(&self, transport: Transport, host: &str, trust: Trust) -> StratumUrl {
+        StratumUrl { transport, host: host.to_owned(), port: self.address.port(), trust }
     }
 
     /// Waits until a part of the server ends that should not: then it is best started anew.
@@ -131,12 +175,45 @@ impl StratumV2Server {
     }
 }
 
+/// Both listeners, on one port number.
+async fn listen(options: &Options, identity: Identity) -> Result<(NoiseListener, QuicListener), StartError> {
+    let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
+    let tls = identity.tls.server_config()?;
+    let noise = Arc::new(NoiseIdentity::new(identity.authority, CERTIFICATE_VALIDITY));
+    let wanted = options.listen_addr;
+    let mut tries = if wanted.port() == 0 { PORTS_TRIED } else { 1 };
+    loop {
+        tries -= 1;
+        let tcp = NoiseListener::bind(wanted, options.handshake_timeout, noise.clone(), admission.clone());
+        let tcp = tcp.await.map_err(|error| StartError::Tcp(wanted, error))?;
+        let address = tcp.local_addr().map_err(|error| StartError::Tcp(wanted, error))?;
+        let udp = QuicListener::bind(
+            address,
+            tls.clone(),
+            &identity.endpoint,
+            options.quic.clone(),
+            admission.clone(),
+        );
+        match udp {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(error) if tries == 0 => return Err(StartError::Udp(address, error)),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be had.
-    #[error("cannot listen on tcp {0}: {1}")]
-    Listen(SocketAddr, io::Error),
+    /// The TCP address cannot be had.
+    #[error("cannot listen on tcp {0} (stratum_v2.listen_addr): {1}")]
+    Tcp(SocketAddr, io::Error),
+    /// The UDP address cannot be had.
+    #[error("cannot listen on udp {0} (stratum_v2.listen_addr): {1}")]
+    Udp(SocketAddr, io::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The embedded chain cannot be had.
     #[error(transparent)]
     Chain(#[from] regtest::FileError),

@@ -1,7 +1,8 @@
 //! The commands, as a person or a script uses them.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -57,8 +58,14 @@ impl Server {
         }
     }
 
+    /// The one for QUIC, which comes first.
     fn url(&self) -> String {
         self.line_with("miners connect to").split_whitespace().last().unwrap().to_owned()
+    }
+
+    /// The URLs for QUIC and for TCP.
+    fn urls(&self) -> [String; 2] {
+        [self.url(), self.line_with("or to").split_whitespace().last().unwrap().to_owned()]
     }
 }
 
@@ -77,10 +84,15 @@ fn demo_finds_blocks_and_says_so_in_json() {
     let output = run(directory.path(), &["demo", "--blocks", "2", "--json"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let object: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
-    let blocks = object["blocks"].as_u64().unwrap();
+    let count = |path: &str| object.pointer(path).and_then(Value::as_u64).unwrap();
+    let blocks = count("/blocks");
     assert!(blocks >= 2, "{object}");
-    assert_eq!(object["tcp"]["blocks"].as_u64().unwrap(), blocks);
-    assert!(object["tcp"]["shares_accepted"].as_u64().unwrap() >= blocks);
+    assert_eq!(count("/quic/blocks") + count("/tcp/blocks"), blocks);
+    for transport in ["quic", "tcp"] {
+        let (shares, blocks) =
+            (count(&format!("/{transport}/shares_accepted")), count(&format!("/{transport}/blocks")));
+        assert!(shares >= blocks && blocks >= 1, "{object}");
+    }
     assert!(object["shares_rejected"].is_u64());
     assert_eq!(object["tip"].as_str().unwrap().len(), 64);
     assert!(object["height"].as_u64().unwrap() >= blocks);
@@ -206,11 +218,199 @@ fn config_errors_name_the_file_and_the_key() {
 #[test]
 fn a_port_in_use_is_named() {
     let directory = tempfile::tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap();
     let config = format!("[stratum_v2]\nlisten_addr = \"{taken}\"\n");
     fs::write(directory.path().join("config.toml"), config).unwrap();
     let output = run(directory.path(), &["run"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains(&taken.to_string()), "{}", stderr(&output));
+}
+
+/// A server on a free port, and what miners reach it by.
+fn serve(directory: &Path) -> (Server, [String; 2]) {
+    fs::write(directory.join("config.toml"), ON_A_FREE_PORT).unwrap();
+    let server = Server::start(directory);
+    let urls = server.urls();
+    (server, urls)
+}
+
+const OTHER_KEY: &str = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
+
+fn with_other_key(url: &str) -> String {
+    format!("{}/{OTHER_KEY}", url.rsplit_once('/').unwrap().0)
+}
+
+#[test]
+fn ping_tells_each_step_and_how_long_it_took() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_server, [quic, tcp]) = serve(directory.path());
+    let of_quic = ["resolved", "verified", "set up", "opened", "job"];
+    let of_tcp = ["resolved", "connected", "verified", "set up", "opened", "job"];
+    for (url, transport, steps) in [(&quic, "QUIC", &of_quic[..]), (&tcp, "Noise-TCP", &of_tcp)] {
+        let output = run(directory.path(), &["ping", "--url", url]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stdout(&output);
+        let mut lines = said.lines();
+        for step in steps {
+            let line = lines.next().unwrap_or_else(|| panic!("no {step} in {said}"));
+            let took = line.strip_prefix(step).and_then(|rest| rest.split_once(" ms ")).unwrap().0;
+            assert!(took.trim().parse::<f64>().unwrap() >= 0.0, "{line}");
+        }
+        assert_eq!(lines.next(), None);
+        for what in ["verified by the pool's authority key, valid until", "Stratum V2 mining, version 2"] {
+            assert!(said.contains(what), "{what:?} in {said}");
+        }
+
+        let output = run(directory.path(), &["ping", "--url", url, "--json"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let object: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(object["error"], Value::Null);
+        assert_eq!((object["url"].as_str(), object["transport"].as_str()), (Some(&**url), Some(transport)));
+        let told = object["steps"].as_array().unwrap();
+        let names: Vec<_> = told.iter().map(|step| step["step"].as_str().unwrap()).collect();
+        assert_eq!(names, steps);
+        let sum: f64 = told.iter().map(|step| step["ms"].as_f64().unwrap()).sum();
+        assert!(told.iter().all(|step| step["ms"].as_f64().unwrap() >= 0.0), "{object}");
+        let total = object["total_ms"].as_f64().unwrap();
+        assert!(total > 0.0 && sum <= total, "{object}");
+    }
+}
+
+#[test]
+fn ping_says_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, [quic, tcp]) = serve(directory.path());
+    let failing = |url: &str, advice: &str| {
+        let output = run(directory.path(), &["ping", "--url", url]);
+        assert_eq!(output.status.code(), Some(1), "{url}");
+        assert!(stderr(&output).contains(advice), "{advice:?} in {}", stderr(&output));
+        assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+
+        let output = run(directory.path(), &["ping", "--url", url, "--json"]);
+        assert_eq!(output.status.code(), Some(1), "{url}");
+        let object: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert!(object["error"].as_str().unwrap().contains(advice), "{object}");
+        assert!(object["steps"].is_array());
+    };
+    for url in [&quic, &tcp] {
+        failing(&with_other_key(url), "check the key at the end of the URL");
+    }
+    drop(server);
+    failing(&tcp, "cannot connect");
+    failing(&quic, "check the host and the port in the URL");
+
+    // an SV1 server takes what it is sent for a line that is no JSON
+    let sv1 = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("stratum2+tcp://{}/{OTHER_KEY}", sv1.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in sv1.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"{\"id\":null,\"result\":null,\"error\":[20,\"not JSON\",null]}\n");
+        }
+    });
+    failing(&url, "this is no Stratum V2 port");
+}
+
+#[test]
+fn mine_takes_one_url_for_each_transport() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_server, [quic, tcp]) = serve(directory.path());
+    let mine = |urls: &[&str], user: &str| {
+        let mut args = vec!["mine", "--user", user, "--shares", "2", "--seconds", "60", "--json"];
+        args.extend(urls.iter().flat_map(|url| ["--url", url]));
+        run(directory.path(), &args)
+    };
+    for urls in [[&*quic, &*tcp], [&*tcp, &*quic]] {
+        let output = mine(&urls, "a.b");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let object: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
+        assert!(object["shares_accepted"].as_u64().unwrap() >= 2, "{object}");
+        assert!(stderr(&output).contains("mining over=QUIC"), "{}", stderr(&output));
+    }
+    // where QUIC is somebody else, TCP will do
+    let output = mine(&[&with_other_key(&quic), &tcp], "a.b");
+    assert!(output.status.success(), "{}", stderr(&output));
+    for word in ["mining over=Noise-TCP", "check the key at the end of the URL"] {
+        assert!(stderr(&output).contains(word), "{word} in {}", stderr(&output));
+    }
+    for urls in [[&*tcp, &*tcp], [&*quic, &*quic]] {
+        let output = mine(&urls, "a.b");
+        assert_eq!(output.status.code(), Some(1));
+        let advice = "one stratum2+quic:// and one stratum2+tcp:// URL of the same server";
+        assert!(stderr(&output).contains(advice), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn run_has_one_port_and_keeps_what_miners_know_it_by() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, [quic, tcp]) = serve(directory.path());
+    let rest = quic.strip_prefix("stratum2+quic://").unwrap();
+    assert_eq!(tcp.strip_prefix("stratum2+tcp://"), Some(rest), "host, port and key are the same");
+    let certs = ["authority.key", "tls.pem", "tls.key", "endpoint.key"];
+    let contents = || certs.map(|name| fs::read(directory.path().join("certs").join(name)).unwrap());
+    let before = contents();
+    let mode = |name: &str| {
+        fs::metadata(directory.path().join("certs").join(name)).unwrap().permissions().mode() & 0o777
+    };
+    for secret in ["authority.key", "tls.key", "endpoint.key"] {
+        assert_eq!(mode(secret), 0o600, "{secret}");
+    }
+    drop(server);
+    // restarted at the same place, it is the same server to those who pinned it
+    let address = rest.split_once('/').unwrap().0;
+    fs::write(directory.path().join("config.toml"), format!("[stratum_v2]\nlisten_addr = \"{address}\"\n"))
+        .unwrap();
+    let again = Server::start(directory.path());
+    assert_eq!(again.urls(), [&*quic, &*tcp]);
+    assert_eq!(contents(), before);
+    let tls = blvm_stratum_v2::transport::tls::TlsIdentity::from_pem(&before[1], &before[2]).unwrap();
+    let url = format!("stratum2+quic://{address}?pin={}", tls.pin());
+    let output = run(directory.path(), &["ping", "--url", &url]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("verified by a pin"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_udp_port_in_use_is_named_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = socket.local_addr().unwrap();
+    fs::write(directory.path().join("config.toml"), format!("[stratum_v2]\nlisten_addr = \"{taken}\"\n"))
+        .unwrap();
+    let output = run(directory.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("cannot listen on udp {taken}")), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_values_of_quic_are_reported_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let fails = |text: &str, keys: &[&str]| {
+        fs::write(directory.path().join("config.toml"), format!("[quic]\n{text}")).unwrap();
+        let output = run(directory.path(), &["run"]);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        for key in keys {
+            assert!(stderr(&output).contains(key), "{key} for {text}: {}", stderr(&output));
+        }
+    };
+    let wrong = [
+        "idle_timeout = 4",
+        "idle_timeout = 3601",
+        "keep_alive = 0",
+        "keep_alive = 60",
+        "max_handshakes = 0",
+        "stream_window = 4095",
+        "receive_window = 1",
+        "send_window = 16777217",
+        "socket_buffer = 1073741825",
+    ];
+    for text in wrong {
+        fails(text, &[&format!("quic.{}", text.split(' ').next().unwrap())]);
+    }
+    // all at once, and what is no number or no key at all
+    fails("idle_timeout = 4\nsend_window = 0", &["quic.idle_timeout", "quic.send_window"]);
+    fails("keep_alive = \"often\"", &["keep_alive"]);
+    fails("keepalive = 1", &["keepalive"]);
 }

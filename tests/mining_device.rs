@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use blvm_stratum_v2::mining::share::Rejection;
 use blvm_stratum_v2::mining::vardiff;
-use blvm_stratum_v2::server::{self, StratumV2Server};
+use blvm_stratum_v2::server::{self, Identity, StratumV2Server};
 use blvm_stratum_v2::session::Options;
 use blvm_stratum_v2::template::regtest;
+use blvm_stratum_v2::transport::quic;
 use blvm_stratum_v2::wire::keys::AuthoritySecretKey;
 use blvm_stratum_v2::wire::url::Transport;
 use common::pool_options;
@@ -35,6 +36,7 @@ async fn it_mines_blocks() {
         handshake_timeout: Duration::from_secs(10),
         max_connections: 10,
         max_connections_per_ip: 10,
+        quic: quic::Options::default(),
         // a share every tenth of a second, each of which is a block on regtest
         pool: pool_options(Options {
             vardiff: vardiff::Options { shares_per_minute: 600.0, ..Default::default() },
@@ -42,11 +44,11 @@ async fn it_mines_blocks() {
         }),
         chain: regtest::Options { transactions: 3, future_templates: true, ..Default::default() },
     };
-    let server = StratumV2Server::start(options, authority).await.unwrap();
+    let server = StratumV2Server::start(options, Identity::issue(authority).unwrap()).await.unwrap();
     let stats = server.pool().stats().of(Transport::Tcp);
 
     let mut output = tempfile::tempfile().unwrap();
-    let address = server.tcp_addr().to_string();
+    let address = server.address().to_string();
     let device = Command::new(program)
         .args([
             "-a",

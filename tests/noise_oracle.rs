@@ -72,7 +72,7 @@ fn we_initiate() -> ((Sealer, Opener), Transport) {
     let (initiator, act1) = Initiator::new(&mut rng(2));
     let (act2, theirs) = authority.sri_responder().step_1(act1).unwrap();
     let act2 = act2.payload().try_into().unwrap();
-    (initiator.finish(&act2, &authority.public, clock()).unwrap(), theirs)
+    (initiator.finish(&act2, &authority.public, clock()).unwrap().0, theirs)
 }
 
 /// SRI's client with our server.
@@ -89,7 +89,7 @@ fn among_us() -> ((Sealer, Opener), (Sealer, Opener)) {
     let authority = Authority::new(5);
     let (initiator, act1) = Initiator::new(&mut rng(6));
     let (act2, sealer, opener) = authority.identity(NOW - HOUR, NOW + HOUR).respond(&act1, &mut rng(8));
-    (initiator.finish(&act2, &authority.public, NOW).unwrap(), (sealer, opener))
+    (initiator.finish(&act2, &authority.public, NOW).unwrap().0, (sealer, opener))
 }
 
 fn frame(msg_type: u8, payload: &[u8]) -> Vec<u8> {
@@ -184,7 +184,7 @@ fn one_identity_answers_many_handshakes_each_with_its_own_keys() {
         let e = ElligatorSwift::from_array(act2[..ACT1_LEN].try_into().unwrap());
         ephemeral_keys.insert(PublicKey::from_ellswift(e).x_only_public_key().0);
 
-        let (_, opener) = initiator.finish(&act2, &authority.public, NOW).unwrap();
+        let ((_, opener), _) = initiator.finish(&act2, &authority.public, NOW).unwrap();
         let mut decoder = FrameDecoder::new(opener);
         let plain = frame(0x1a, &[1; 24]);
         sealer.seal_frame(&plain, decoder.buffer()).unwrap();

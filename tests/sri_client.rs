@@ -14,9 +14,10 @@ use blvm_stratum_v2::mining::Work;
 use blvm_stratum_v2::mining::extranonce::BootEpoch;
 use blvm_stratum_v2::mining::share::Share;
 use blvm_stratum_v2::pool::{Found, ShareSink, Stored, StratumV2Pool};
-use blvm_stratum_v2::server::{self, StratumV2Server};
+use blvm_stratum_v2::server::{self, Identity, StratumV2Server};
 use blvm_stratum_v2::session::Options;
 use blvm_stratum_v2::template::regtest;
+use blvm_stratum_v2::transport::quic;
 use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
 use blvm_stratum_v2::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use blvm_stratum_v2::wire::url::Transport;
@@ -155,12 +156,13 @@ async fn every_block_connects() {
         handshake_timeout: Duration::from_secs(10),
         max_connections: 10,
         max_connections_per_ip: 10,
+        quic: quic::Options::default(),
         pool: pool_options(Options::default()),
         chain: regtest::Options { transactions: 3, future_templates: true, ..Default::default() },
     };
     let public = authority.public_key();
-    let server = StratumV2Server::start(options, authority).await.unwrap();
-    let mut client = Client::connect(server.tcp_addr(), &public, "oracle", 0).await;
+    let server = StratumV2Server::start(options, Identity::issue(authority).unwrap()).await.unwrap();
+    let mut client = Client::connect(server.address(), &public, "oracle", 0).await;
     let mut channels = Vec::new();
     for standard in [true, false, true, false] {
         channels.push(client.open(standard, SLOW).await);

@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(directory.texts(), texts);
         assert_eq!(fs::read_dir(directory.0.path()).unwrap().count(), 2);
         assert!(
-            made.to_string().contains("tls.pem: miners verify it by the authority key, until Jan 14"),
+            made.to_string().contains("tls.pem: miners verify it by the authority key, until 2029-01-14"),
             "{made}"
         );
     }

@@ -1,4 +1,4 @@
-//! `demo`: a server and a miner, all in one.
+//! `demo`: a server and two miners, all in one: one over QUIC, one over TCP.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use super::Failure;
 use super::terminal::{LiveLine, hashrate};
 use crate::config::Config;
 use crate::miner::{self, Progress, Until};
-use crate::server::{Options, StratumV2Server};
+use crate::server::{Identity, Options, StratumV2Server};
 use crate::stats::{Stats, TransportStats};
+use crate::transport::client::{Pace, Server};
 use crate::wire::keys::AuthoritySecretKey;
-use crate::wire::url::Transport;
+use crate::wire::url::{StratumUrl, Transport};
 
 /// Quick enough to watch, on any CPU.
 const SHARES_PER_MINUTE: f64 = 60.0;
@@ -25,7 +26,7 @@ const TRANSACTIONS: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Blocks to find.
+    /// Blocks to find, at least one by each miner.
     #[arg(long, default_value_t = 3, value_name = "N")]
     blocks: u64,
     /// Fail if it takes longer.
@@ -51,19 +52,16 @@ fn options() -> Result<Options, Failure> {
 
 async fn show(args: &Args, options: Options) -> Result<(), Box<dyn Error>> {
     let authority = AuthoritySecretKey::generate(&mut UnwrapErr(SysRng));
-    let server = StratumV2Server::start(options, authority).await?;
-    let url = server.tcp_url("127.0.0.1");
+    let server = StratumV2Server::start(options, Identity::issue(authority)?).await?;
+    let (quic, tcp) = (server.quic_url("127.0.0.1"), server.tcp_url("127.0.0.1"));
     if !args.json {
-        println!("server: {url}");
+        println!("server: {quic}\n        {tcp}");
     }
-    let options = miner::Options { url, user: "demo".to_owned(), threads: 1, until: Until::default() };
     let progress = Arc::new(Progress::default());
     let found = tokio::select! {
         found = watch(args, server.pool().stats(), &progress) => found,
-        mined = miner::mine(&options, progress.clone()) => match mined {
-            Ok(()) => Err("the miner stopped".into()),
-            Err(error) => Err(error.into()),
-        },
+        stopped = mine(quic, progress.clone()) => stopped,
+        stopped = mine(tcp, progress.clone()) => stopped,
     };
     let summary = Summary::of(&server);
     server.shutdown().await;
@@ -73,6 +71,15 @@ async fn show(args: &Args, options: Options) -> Result<(), Box<dyn Error>> {
         println!("{}", summary.text());
     }
     found
+}
+
+/// Mines on one thread.
+async fn mine(url: StratumUrl, progress: Arc<Progress>) -> Result<(), Box<dyn Error>> {
+    let user = format!("demo.{}", url.transport);
+    let (until, pace) = (Until::default(), Pace::default());
+    let options = miner::Options { server: Server::at([url])?, user, threads: 1, until, pace };
+    miner::mine(&options, progress).await?;
+    Err("a miner stopped".into())
 }
 
 /// Shows the progress until there are blocks enough.
@@ -89,7 +96,8 @@ async fn watch(args: &Args, stats: &Stats, progress: &Progress) -> Result<(), Bo
             let rate = hashrate(progress.hashes.load(Relaxed) as f64 / seconds.max(0.001));
             line.show(format!("{shares} shares, {blocks} of {} blocks, {rate}", args.blocks));
         }
-        if blocks >= args.blocks {
+        let by_each = stats.of(Transport::Quic).blocks.get().min(stats.of(Transport::Tcp).blocks.get());
+        if blocks >= args.blocks && by_each > 0 {
             break Ok(());
         }
         if seconds > args.seconds as f64 {
@@ -108,21 +116,30 @@ async fn watch(args: &Args, stats: &Stats, progress: &Progress) -> Result<(), Bo
 
 /// What came of it.
 struct Summary {
-    tcp_shares: u64,
-    tcp_blocks: u64,
+    quic: Counts,
+    tcp: Counts,
     rejected: u64,
     tip: String,
     height: u32,
 }
 
+/// What came over one transport.
+struct Counts {
+    shares: u64,
+    blocks: u64,
+}
+
 impl Summary {
     fn of(server: &StratumV2Server) -> Self {
         let stats = server.pool().stats();
-        let tcp = stats.of(Transport::Tcp);
+        let counts = |transport| {
+            let stats = stats.of(transport);
+            Counts { shares: stats.shares_accepted.get(), blocks: stats.blocks.get() }
+        };
         let work = server.pool().work().borrow().clone();
         Self {
-            tcp_shares: tcp.shares_accepted.get(),
-            tcp_blocks: tcp.blocks.get(),
+            quic: counts(Transport::Quic),
+            tcp: counts(Transport::Tcp),
             rejected: stats.sum(TransportStats::shares_rejected),
             tip: work.as_ref().map(|work| work.tip.prev_hash.to_string()).unwrap_or_default(),
             height: work.map_or(0, |work| work.tip.height - 1),
@@ -130,9 +147,11 @@ impl Summary {
     }
 
     fn json(&self) -> serde_json::Value {
+        let counts = |Counts { shares, blocks }: &Counts| serde_json::json!({ "shares_accepted": shares, "blocks": blocks });
         serde_json::json!({
-            "blocks": self.tcp_blocks,
-            "tcp": { "shares_accepted": self.tcp_shares, "blocks": self.tcp_blocks },
+            "blocks": self.quic.blocks + self.tcp.blocks,
+            "quic": counts(&self.quic),
+            "tcp": counts(&self.tcp),
             "shares_rejected": self.rejected,
             "tip": self.tip,
             "height": self.height,
@@ -140,9 +159,11 @@ impl Summary {
     }
 
     fn text(&self) -> String {
+        let Self { quic, tcp, rejected, tip, height } = self;
         format!(
-            "{} blocks of {} shares over Noise-TCP, {} refused; the chain is at height {}, block {}",
-            self.tcp_blocks, self.tcp_shares, self.rejected, self.height, self.tip
+            "QUIC: {} blocks of {} shares; Noise-TCP: {} blocks of {} shares; {rejected} refused; \
+             the chain is at height {height}, block {tip}",
+            quic.blocks, quic.shares, tcp.blocks, tcp.shares
         )
     }
 }

@@ -8,13 +8,15 @@ use tokio::time::interval;
 
 use super::{Failure, terminal};
 use crate::miner::{self, Progress, Until};
+use crate::transport::client::{Pace, Server};
 use crate::wire::url::StratumUrl;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The server, as stratum2+tcp://HOST:PORT/AUTHORITY_KEY.
-    #[arg(long)]
-    url: StratumUrl,
+    /// The server, as stratum2+quic://HOST:PORT/AUTHORITY_KEY. Give its stratum2+tcp:// URL too to
+    /// have TCP used where QUIC does not get through.
+    #[arg(long, required = true)]
+    url: Vec<StratumUrl>,
     /// Who is credited, e.g. ADDRESS.worker.
     #[arg(long)]
     user: String,
@@ -38,7 +40,9 @@ pub(super) struct Args {
 pub(super) async fn mine(args: Args) -> Result<(), Failure> {
     let until =
         Until { shares: args.shares, blocks: args.blocks, time: args.seconds.map(Duration::from_secs) };
-    let options = miner::Options { url: args.url, user: args.user, threads: args.threads, until };
+    let server = Server::at(args.url).map_err(|error| Failure::Run(error.into()))?;
+    let options =
+        miner::Options { server, user: args.user, threads: args.threads, until, pace: Pace::default() };
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
     let mut tick = interval(Duration::from_secs(5));

@@ -3,6 +3,7 @@
 mod demo;
 mod keygen;
 mod mine;
+mod ping;
 mod run;
 mod terminal;
 
@@ -36,7 +37,9 @@ enum Command {
     Run,
     /// Mine with the CPU.
     Mine(mine::Args),
-    /// Show a server and a miner finding blocks on a chain of their own.
+    /// Connect to a server and tell what it is and how long each step takes.
+    Ping(ping::Args),
+    /// Show a server and miners finding blocks on a chain of their own.
     Demo(demo::Args),
     /// Make the authority key, by which miners know the server.
     Keygen(keygen::Args),
@@ -46,7 +49,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let quiet = matches!(cli.command, Command::Demo(_));
+    let quiet = matches!(cli.command, Command::Demo(_) | Command::Ping(_));
     init_log(if quiet { "warn" } else { "info" });
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run => run::run(config(cli.config)?).await,
             Command::Mine(args) => mine::mine(args).await,
+            Command::Ping(args) => ping::ping(args).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Keygen(args) => keygen::keygen(&args, &config(cli.config)?),
         }

@@ -1,6 +1,7 @@
 //! `run`: the server.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,7 +10,8 @@ use super::Failure;
 use crate::certs::{authority, endpoint, tls};
 use crate::clock::unix_now;
 use crate::config::Config;
-use crate::server::StratumV2Server;
+use crate::server::{Identity, StratumV2Server};
+use crate::transport::quic::EndpointKeys;
 
 pub(super) async fn run(config: Option<Config>) -> Result<(), Failure> {
     if config.is_none() {
@@ -33,20 +35,25 @@ async fn serve(config: &Config, options: crate::server::Options) -> Result<(), B
     }
     let tls = tls::load_or_issue(certs, &authority, unix_now())?;
     println!("{tls}");
-    let (_endpoint, new) = endpoint::load_or_create(certs)?;
+    let (secret, new) = endpoint::load_or_create(certs)?;
     if new {
         println!("made the endpoint's secret {}", certs.join(endpoint::FILE_NAME).display());
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut server = StratumV2Server::start(options, authority).await?;
+    let endpoint = EndpointKeys::derive(secret.as_bytes());
+    let identity = Identity { authority, tls: tls.identity, endpoint };
+    let mut server = StratumV2Server::start(options, identity).await?;
     println!("no node is configured: mining on the embedded regtest chain, whose coins are worth nothing");
-    println!("miners connect to {}", server.tcp_url(&host(server.tcp_addr())));
+    let host = host(server.address());
+    println!("miners connect to {}", server.quic_url(&host));
+    println!("            or to {}", server.tcp_url(&host));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = server.failed() => return Err("a part of the server has failed, see the log".into()),
     }
-    println!("stopping");
+    // whoever reads this may have gone: no reason not to stop in order
+    let _ = writeln!(io::stdout(), "stopping");
     server.shutdown().await;
     Ok(())
 }

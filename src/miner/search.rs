@@ -22,7 +22,8 @@ const QUEUE: usize = 64;
 /// A nonce that leads to the target.
 #[derive(Debug, Clone)]
 pub(super) struct Nonce {
-    /// What it was found for.
+    /// Where it was found, and what for.
+    pub(super) seat: u32,
     pub(super) assignment: Arc<Assignment>,
     /// The version that was hashed.
     pub(super) version: u32,
@@ -44,7 +45,8 @@ pub(super) struct Search {
 struct Shared {
     /// Changes with every assignment.
     turn: AtomicU64,
-    assignment: Mutex<Option<Arc<Assignment>>>,
+    /// With the seat that it is of.
+    assignment: Mutex<Option<(u32, Arc<Assignment>)>>,
     progress: Arc<Progress>,
 }
 
@@ -66,28 +68,28 @@ impl Search {
         (Self { shared }, nonces)
     }
 
-    /// What to hash from now on.
-    pub(super) fn assign(&self, assignment: Option<Assignment>) {
-        *self.shared.lock() = assignment.map(Arc::new);
+    /// What to hash from now on, and for which seat.
+    pub(super) fn assign(&self, seat: u32, assignment: Option<Assignment>) {
+        *self.shared.lock() = assignment.map(|assignment| (seat, Arc::new(assignment)));
         self.shared.turn.fetch_add(1, Relaxed);
     }
 }
 
 impl Drop for Search {
     fn drop(&mut self) {
-        self.assign(None);
+        self.assign(0, None);
     }
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Assignment>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(u32, Arc<Assignment>)>> {
         self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works on the present assignment until there is another. False when nobody listens.
     fn search(&self, index: u32, found: &mpsc::Sender<Nonce>) -> bool {
         let turn = self.turn.load(Relaxed);
-        let Some(assignment) = self.lock().clone() else {
+        let Some((seat, assignment)) = self.lock().clone() else {
             thread::sleep(Duration::from_millis(5));
             return !found.is_closed();
         };
@@ -106,7 +108,7 @@ impl Shared {
                     if assignment.target.is_met_by(&hash) {
                         let block = network.is_met_by(&hash);
                         let assignment = assignment.clone();
-                        let nonce = Nonce { assignment, version, ntime, nonce, block };
+                        let nonce = Nonce { seat, assignment, version, ntime, nonce, block };
                         if found.blocking_send(nonce).is_err() {
                             return false;
                         }

@@ -88,6 +88,13 @@ impl Connection {
         self.settle(out);
     }
 
+    /// [`seal`](Self::seal), for all channels.
+    pub(super) fn seal_all(&mut self, out: &mut Out, now: Moment) {
+        for id in self.channels.keys().copied().collect::<Vec<_>>() {
+            self.seal(out, now, id);
+        }
+    }
+
     /// The shares up to `number` are safe.
     pub(super) fn stored(&mut self, out: &mut Out, number: u64) {
         self.stored = number;

@@ -78,6 +78,8 @@ pub enum Input<'a> {
     Stored(u64),
     /// Nothing; time has passed.
     Tick,
+    /// The server is about to end the connection: what is owed is not to wait for more.
+    Stop,
 }
 
 /// Something to be done for a connection.
@@ -251,6 +253,10 @@ impl Session {
             }
             (State::Open(connection), Input::Stored(number)) => {
                 connection.stored(&mut self.out, number);
+                Ok(())
+            }
+            (State::Open(connection), Input::Stop) => {
+                connection.seal_all(&mut self.out, now);
                 Ok(())
             }
             (State::Open(connection), Input::Tick) => connection.tick(&mut self.out, now, shared),

@@ -81,7 +81,7 @@ impl BlockTemplateGenerator {
         match accepted {
             Ok(block) => {
                 stats.blocks.add(1);
-                tracing::info!(hash = %block.hash, height = block.height, user, %peer, "block found");
+                tracing::info!(hash = %block.hash, height = block.height, user, %peer, over = %transport, "block found");
                 self.pool.publish(Arc::new(self.chain.work()));
                 true
             }

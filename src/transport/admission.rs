@@ -43,6 +43,20 @@ impl Admission {
         Arc::new(Self { max, max_per_address, open: Mutex::default() })
     }
 
+    /// Whether half of all places, or of those for one address, are taken.
+    #[must_use]
+    pub fn is_crowded(&self, address: IpAddr) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = open.by_address.get(&subscriber(address)).copied().unwrap_or(0);
+        open.total >= self.max.div_ceil(2) || here >= self.max_per_address.div_ceil(2)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
     /// Admits a connection from `address`. An IPv6 host has a whole /64, so that counts as one
     /// address.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
@@ -61,16 +75,35 @@ impl Admission {
     }
 }
 
+impl Permit {
+    /// The peer has another address now. It stays, even where that has as many as it may have:
+    /// a miner behind a new NAT binding is not a new one.
+    pub(crate) fn move_to(&mut self, address: IpAddr) {
+        let address = subscriber(address);
+        let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.leave(self.address);
+        *open.by_address.entry(address).or_default() += 1;
+        drop(open);
+        self.address = address;
+    }
+}
+
+impl Open {
+    fn leave(&mut self, address: IpAddr) {
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.admission.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total -= 1;
-        if let Some(count) = open.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_address.remove(&self.address);
-            }
-        }
+        open.leave(self.address);
     }
 }
 
@@ -110,5 +143,32 @@ mod tests {
         let _first = admission.admit(ip("2001:db8:0:1::1")).unwrap();
         assert_eq!(admission.admit(ip("2001:db8:0:1:ffff::2")).unwrap_err(), Refusal::AddressFull);
         assert!(admission.admit(ip("2001:db8:0:2::1")).is_ok());
+    }
+
+    #[test]
+    fn half_full_is_crowded() {
+        let admission = Admission::new(8, 4);
+        let _first = admission.admit(ip("192.0.2.1")).unwrap();
+        assert!(!admission.is_crowded(ip("192.0.2.1")));
+        let _second = admission.admit(ip("192.0.2.1")).unwrap();
+        assert!(admission.is_crowded(ip("192.0.2.1")) && !admission.is_crowded(ip("192.0.2.2")));
+        let _third = admission.admit(ip("192.0.2.2")).unwrap();
+        let _fourth = admission.admit(ip("192.0.2.3")).unwrap();
+        assert!(admission.is_crowded(ip("192.0.2.4")));
+    }
+
+    #[test]
+    fn a_place_moves_with_its_owner() {
+        let admission = Admission::new(3, 1);
+        let mut first = admission.admit(ip("192.0.2.1")).unwrap();
+        let second = admission.admit(ip("192.0.2.2")).unwrap();
+        // over the limit, but it is no new connection
+        first.move_to(ip("192.0.2.2"));
+        assert!(admission.admit(ip("192.0.2.1")).is_ok());
+        drop(second);
+        assert_eq!(admission.admit(ip("192.0.2.2")).unwrap_err(), Refusal::AddressFull);
+        drop(first);
+        assert!(admission.admit(ip("192.0.2.2")).is_ok());
+        assert!(admission.open.lock().unwrap().by_address.is_empty());
     }
 }

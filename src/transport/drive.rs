@@ -2,15 +2,17 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Link, LinkError};
+use super::{Arrived, Ending, Link, LinkError};
 use crate::clock::Clock;
 use crate::mining::Work;
 use crate::mining::share::{Share, Solution};
@@ -29,6 +31,9 @@ const STORING: usize = 64;
 /// A peer that takes nothing of what is sent for this long is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long the last shares may take to be safe when the server stops.
+const LAST_STORE: Duration = Duration::from_secs(1);
+
 /// More lines than this about one connection are not logged: a peer must not fill the disk.
 const LOG_LINES: u32 = 100;
 
@@ -37,6 +42,12 @@ const LOG_LINES: u32 = 100;
 pub(super) struct Peer {
     pub(super) transport: Transport,
     pub(super) address: SocketAddr,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} over {}", self.address, self.transport)
+    }
 }
 
 /// Serves a connection until it ends.
@@ -48,16 +59,24 @@ pub(super) async fn drive<L: Link>(
     shutdown: watch::Receiver<bool>,
 ) {
     let mut seat = Seat::new(peer, pool, clock);
-    match seat.serve(&mut link, shutdown).await {
-        Ok(reason) => {
-            if let Some(reason) = reason {
-                tracing::info!(peer = %peer.address, %reason, "connection closed by the server");
-            }
-            link.close(reason).await;
+    let served = async {
+        let ending = seat.serve(&mut link, shutdown).await?;
+        if let Ending::Draining = ending {
+            seat.settle(&mut link).await?;
         }
-        Err(LinkError::Closed) => tracing::debug!(peer = %peer.address, "connection closed"),
-        Err(error) => tracing::info!(peer = %peer.address, %error, "connection lost"),
+        Ok(ending)
+    };
+    let ending = served.await.unwrap_or_else(Ending::Link);
+    let peer = seat.peer;
+    match &ending {
+        Ending::Finished | Ending::Draining => {}
+        Ending::Session(reason) => {
+            tracing::info!(%peer, %reason, "connection closed by the server")
+        }
+        Ending::Link(LinkError::Closed) => tracing::debug!(%peer, "connection closed"),
+        Ending::Link(error) => tracing::info!(%peer, %error, "connection lost"),
     }
+    link.close(&ending).await;
 }
 
 /// A session's place in the pool. What the session holds goes back when this is dropped.
@@ -96,34 +115,37 @@ impl Seat {
         self.pool.stats().of(self.peer.transport)
     }
 
-    /// Until the session or, with `None`, the server has enough.
+    /// Until the session or the server has enough.
     async fn serve<L: Link>(
         &mut self,
         link: &mut L,
         mut shutdown: watch::Receiver<bool>,
-    ) -> Result<Option<CloseReason>, LinkError> {
+    ) -> Result<Ending, LinkError> {
         let mut work = self.pool.work();
         self.take_work(&mut work);
         let mut timer = std::pin::pin!(sleep_until(Instant::now()));
         let mut last_written = Instant::now();
         loop {
             while link.backlog() < BACKLOG && self.storing.len() < STORING {
-                let Some((lane, header, payload)) = link.next_frame()? else { break };
-                let now = self.clock.now();
-                self.session.handle(now, Input::Frame(lane, header, payload), &*self.pool);
+                let Some(input) = next_input(link)? else { break };
+                self.session.handle(self.clock.now(), input, &*self.pool);
                 if let Some(reason) = self.drain(link).await? {
-                    return Ok(Some(reason));
+                    return Ok(Ending::Session(reason));
                 }
                 // a peer that always has something to say would not let go of the thread
                 consume_budget().await;
             }
+            if let Some(address) = link.moved() {
+                tracing::debug!(peer = %self.peer, to = %address, "peer has moved");
+                self.peer.address = address;
+            }
             self.session.handle(self.clock.now(), Input::Tick, &*self.pool);
             self.store();
             if let Some(reason) = self.drain(link).await? {
-                return Ok(Some(reason));
+                return Ok(Ending::Session(reason));
             }
             let unsent = link.backlog();
-            link.flush()?;
+            link.flush();
             if link.backlog() < unsent || unsent == 0 {
                 last_written = Instant::now();
             }
@@ -152,7 +174,7 @@ impl Seat {
                     let number = stored.ok_or(LinkError::SharesLost)?;
                     self.session.handle(self.clock.now(), Input::Stored(number), &*self.pool);
                 }
-                _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
+                _ = shutdown.wait_for(|stop| *stop) => return Ok(Ending::Draining),
                 () = &mut timer, if wake.is_some() => {
                     if stuck.is_some_and(|stuck| stuck <= Instant::now()) {
                         return Err(LinkError::NotReading);
@@ -160,6 +182,30 @@ impl Seat {
                 }
             }
         }
+    }
+
+    /// What has arrived is handled, and what is owed is answered, if its shares are soon safe.
+    async fn settle<L: Link>(&mut self, link: &mut L) -> Result<(), LinkError> {
+        // one look: there may be a block among it
+        link.progress(true).now_or_never().transpose()?;
+        while let Some(input) = next_input(link)? {
+            self.session.handle(self.clock.now(), input, &*self.pool);
+            if self.drain(link).await?.is_some() {
+                return Ok(());
+            }
+        }
+        self.store();
+        self.session.handle(self.clock.now(), Input::Stop, &*self.pool);
+        let stored = async {
+            while !self.storing.is_empty() {
+                let number = confirmed(&mut self.storing).await.ok_or(LinkError::SharesLost)?;
+                self.session.handle(self.clock.now(), Input::Stored(number), &*self.pool);
+            }
+            Ok::<_, LinkError>(())
+        };
+        timeout(LAST_STORE, stored).await.unwrap_or(Ok(()))?;
+        self.drain(link).await?;
+        Ok(())
     }
 
     fn take_work(&mut self, work: &mut watch::Receiver<Option<Arc<Work>>>) {
@@ -175,8 +221,13 @@ impl Seat {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Frame(lane, frame) => link.send(lane, frame)?,
-                Output::Finish(_) => {}
-                Output::Event(event) => self.note(&event),
+                Output::Finish(lane) => link.finish(lane),
+                Output::Event(event) => {
+                    if let Event::SetUp { .. } = event {
+                        link.set_up();
+                    }
+                    self.note(&event);
+                }
                 Output::Solution(solution) => self.found.push_back(found(self.peer, solution)),
                 Output::Close(reason) => {
                     close = Some(reason);
@@ -215,16 +266,16 @@ impl Seat {
         }
         self.lines += 1;
         match self.lines.cmp(&LOG_LINES) {
-            Ordering::Less => log(self.peer.address, event),
+            Ordering::Less => log(self.peer, event),
             Ordering::Equal => {
-                tracing::info!(peer = %self.peer.address, "no more of this connection's channels is logged");
+                tracing::info!(peer = %self.peer, "no more of this connection's channels is logged");
             }
             Ordering::Greater => {}
         }
     }
 }
 
-fn log(peer: SocketAddr, event: &Event) {
+fn log(peer: Peer, event: &Event) {
     match event {
         Event::SetUp { device } => tracing::debug!(%peer, device, "connection set up"),
         Event::Opened { channel, account } => {
@@ -239,6 +290,14 @@ fn log(peer: SocketAddr, event: &Event) {
 
 fn found(Peer { transport, address }: Peer, solution: Box<Solution>) -> Found {
     Found { solution, transport, peer: address }
+}
+
+/// What has arrived, for the session.
+fn next_input<L: Link>(link: &mut L) -> Result<Option<Input<'_>>, LinkError> {
+    Ok(link.next_arrived()?.map(|arrived| match arrived {
+        Arrived::Frame(lane, header, payload) => Input::Frame(lane, header, payload),
+        Arrived::End(lane) => Input::Ended(lane),
+    }))
 }
 
 /// The number up to which all shares are safe, once that is news. None if they are lost.
@@ -360,11 +419,11 @@ mod tests {
     }
 
     impl Link for Script {
-        fn next_frame(&mut self) -> Result<Option<Arrived<'_>>, LinkError> {
+        fn next_arrived(&mut self) -> Result<Option<Arrived<'_>>, LinkError> {
             let Some(frame) = self.said.take() else { return Ok(None) };
             self.reading = frame;
             let (header, payload) = self.reading.split_first_chunk().unwrap();
-            Ok(Some((Lane::Control, Header::read(header), payload)))
+            Ok(Some(Arrived::Frame(Lane::Control, Header::read(header), payload)))
         }
 
         fn send(&mut self, _: Lane, frame: &[u8]) -> Result<(), LinkError> {
@@ -375,9 +434,7 @@ mod tests {
             Ok(())
         }
 
-        fn flush(&mut self) -> Result<(), LinkError> {
-            Ok(())
-        }
+        fn flush(&mut self) {}
 
         fn backlog(&self) -> usize {
             0
@@ -391,7 +448,7 @@ mod tests {
             Ok(())
         }
 
-        async fn close(self, _: Option<CloseReason>) {}
+        async fn close(self, _: &Ending) {}
     }
 
     /// A pool with work on which every hash is a share, and every other a block.

@@ -81,7 +81,8 @@ impl NoiseListener {
                     continue;
                 }
             };
-            let shakes = timeout(self.handshake_timeout, handshake(stream, self.identity.clone()));
+            // boxed: a connection that is served need not keep the room that its handshake took
+            let shakes = Box::pin(timeout(self.handshake_timeout, handshake(stream, self.identity.clone())));
             let (pool, mut shutdown) = (pool.clone(), shutdown.clone());
             connections.spawn(async move {
                 let _permit = permit;

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Arrived, Link, LinkError};
-use crate::session::{CloseReason, Lane};
+use super::{Arrived, Ending, Link, LinkError};
+use crate::session::Lane;
 use crate::wire::Header;
 use crate::wire::noise::{FrameDecoder, Opener, Sealer};
 
@@ -58,9 +58,9 @@ impl Pipe {
 }
 
 impl Link for Pipe {
-    fn next_frame(&mut self) -> Result<Option<Arrived<'_>>, LinkError> {
+    fn next_arrived(&mut self) -> Result<Option<Arrived<'_>>, LinkError> {
         let frame = self.decoder.next(self.limit)?;
-        Ok(frame.map(|(header, payload)| (Lane::Control, header, payload)))
+        Ok(frame.map(|(header, payload)| Arrived::Frame(Lane::Control, header, payload)))
     }
 
     fn send(&mut self, _: Lane, frame: &[u8]) -> Result<(), LinkError> {
@@ -70,9 +70,9 @@ impl Link for Pipe {
         Ok(self.sealer.seal_frame(frame, &mut self.unsent.bytes)?)
     }
 
-    fn flush(&mut self) -> Result<(), LinkError> {
+    fn flush(&mut self) {
         if self.backlog() == 0 {
-            return Ok(());
+            return;
         }
         match self.stream.try_write(self.unsent.rest()) {
             Ok(len) => self.unsent.sent(len),
@@ -83,7 +83,6 @@ impl Link for Pipe {
                 self.unsent = Unsent::default();
             }
         }
-        Ok(())
     }
 
     fn backlog(&self) -> usize {
@@ -98,7 +97,7 @@ impl Link for Pipe {
         };
         let ready = self.stream.ready(interest).await?;
         if ready.is_writable() {
-            self.flush()?;
+            self.flush();
         }
         if read && ready.is_readable() {
             self.read()?;
@@ -106,7 +105,10 @@ impl Link for Pipe {
         Ok(())
     }
 
-    async fn close(mut self, _: Option<CloseReason>) {
+    async fn close(mut self, ending: &Ending) {
+        if let Ending::Link(_) = ending {
+            return;
+        }
         // closing a socket that has unread data resets it, and the peer may lose what it was
         // sent last: so first wait for the peer to hang up, reading on for a moment
         let polite = async {

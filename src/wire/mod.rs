@@ -12,6 +12,7 @@ pub mod keys;
 mod limits;
 pub mod mining;
 pub mod noise;
+pub mod plain;
 pub mod template;
 mod tlv;
 pub mod url;

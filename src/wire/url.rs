@@ -39,6 +39,15 @@ pub enum Transport {
     Quic,
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "Noise-TCP",
+            Self::Quic => "QUIC",
+        })
+    }
+}
+
 /// How a server proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {

@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
-use crate::honest::Honest;
+use crate::house::honest::Honest;
 use crate::house::{House, PATIENCE, soon};
 use crate::raw::{Raw, frame_of};
 

@@ -5,8 +5,8 @@ use blvm_stratum_v2::wire::common::SetupConnectionError;
 use blvm_stratum_v2::wire::noise::SEALED_HEADER_LEN;
 use blvm_stratum_v2::wire::{Header, Message, max_payload_to_mining_server};
 
-use crate::honest::Honest;
 use crate::house::House;
+use crate::house::honest::Honest;
 use crate::raw::{End, Raw, frame, frame_of, noise, open, setup};
 
 /// What a client may send once it is set up, with the length of its payload if all of variable

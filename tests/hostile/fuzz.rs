@@ -19,8 +19,8 @@ use blvm_stratum_v2::wire::{ChannelId, JobId, RequestId, SequenceNumber, U256};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::honest::Honest;
 use crate::house::House;
+use crate::house::honest::Honest;
 use crate::raw::{Raw, frame, frame_of, noise, open, setup};
 
 /// A session that is driven as a connection drives it.

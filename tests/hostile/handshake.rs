@@ -8,7 +8,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::interval;
 
-use crate::honest::Honest;
+use crate::house::honest::Honest;
 use crate::house::{House, soon};
 use crate::raw::{End, Raw, connect, frame_of, noise, setup};
 

@@ -11,7 +11,7 @@ use blvm_stratum_v2::wire::mining::{
 };
 use blvm_stratum_v2::wire::{ChannelId, JobId, Message, SequenceNumber, Tlvs, U256};
 
-use crate::honest::Honest;
+use crate::house::honest::Honest;
 use crate::house::{House, PATIENCE, soon};
 use crate::raw::{End, Raw, connect, connect_from, frame, frame_of, is_refused, open};
 

@@ -50,7 +50,7 @@ impl Raw {
             stream.read_exact(&mut act2).await.unwrap();
         })
         .await;
-        let (sealer, opener) = initiator.finish(&act2, &house.authority, unix_now()).unwrap();
+        let ((sealer, opener), _) = initiator.finish(&act2, &house.authority, unix_now()).unwrap();
         Self { stream, sealer, decoder: FrameDecoder::new(opener) }
     }
 

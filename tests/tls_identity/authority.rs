@@ -45,7 +45,7 @@ fn the_window_and_its_leeway() {
         at(now).refused(IdentityError::Expired(UNTIL), CLOCK);
     }
     let text = IdentityError::Expired(UNTIL).to_string();
-    assert!(text.contains("expired at Jan 26 21:46:40 2027"), "{text}");
+    assert!(text.contains("expired at 2027-01-26 21:46:40 UTC"), "{text}");
 }
 
 #[test]

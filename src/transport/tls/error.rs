@@ -108,7 +108,8 @@ pub struct Date(pub u32);
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = ASN1Time::from_timestamp(self.0.into()).map_err(|_| fmt::Error)?;
-        write!(f, "{time}")
+        let time = ASN1Time::from_timestamp(self.0.into()).map_err(|_| fmt::Error)?.to_datetime();
+        let (hour, minute, second) = time.to_hms();
+        write!(f, "{} {hour:02}:{minute:02}:{second:02} UTC", time.date())
     }
 }

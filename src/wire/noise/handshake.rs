@@ -42,13 +42,13 @@ impl Initiator {
     }
 
     /// §4.5.2.2 and §4.5.3: reads act 2, and accepts only a server for which `authority`
-    /// vouches at unix time `now`.
+    /// vouches at unix time `now`, by the certificate that is returned.
     pub fn finish(
         self,
         act2: &[u8; ACT2_LEN],
         authority: &AuthorityPublicKey,
         now: u32,
-    ) -> Result<(Sealer, Opener), NoiseError> {
+    ) -> Result<((Sealer, Opener), Certificate), NoiseError> {
         let Self { ephemeral, mut symmetric } = self;
         let mut act2 = *act2;
         let (re, rest) = act2.split_first_chunk_mut::<ELLSWIFT_LEN>().expect("act 2 starts with a key");
@@ -63,7 +63,7 @@ impl Initiator {
         let static_key = PublicKey::from_ellswift(ElligatorSwift::from_array(rs)).x_only_public_key().0;
         certificate.verify(authority, Subject::NoiseKey(&static_key), now)?;
         let (c1, c2) = symmetric.split();
-        Ok((Sealer::new(&c1), Opener::new(&c2)))
+        Ok(((Sealer::new(&c1), Opener::new(&c2)), certificate))
     }
 }
 

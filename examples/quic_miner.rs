@@ -1,7 +1,8 @@
-//! A miner of its own on the library's client: connects, opens a standard channel, looks for
+//! A QUIC miner of its own on the library's client: connects, opens a standard channel, looks for
 //! nonces and submits them.
 //!
-//! `cargo run --release --example client -- URL [USER]`, with the URL that `run` prints.
+//! `cargo run --release --example quic_miner -- URL [USER [SHARES]]`, with the stratum2+quic:// URL
+//! that `run` prints. (With the other one it mines over TCP: nothing below differs.)
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,34 +21,41 @@ const HASHRATE: f32 = 2e6;
 /// Nonces to try between two looks at what the server has to say.
 const STRIDE: u32 = 200_000;
 
-#[tokio::main(flavor = "current_thread")]
+// Several threads: QUIC acknowledges and keeps alive on others while this one hashes.
+#[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let url = args.next().ok_or("usage: client URL [USER]")?.parse()?;
-    let user = args.next().unwrap_or_else(|| "example.client".to_owned());
+    let url = args.next().ok_or("usage: quic_miner URL [USER [SHARES]]")?.parse()?;
+    let user = args.next().unwrap_or_else(|| "example.quic_miner".to_owned());
+    let goal: u32 = args.next().map_or(Ok(u32::MAX), |shares| shares.parse())?;
 
     // The device cannot take extended jobs: all work comes as NewMiningJob.
     let device = Device { flags: REQUIRES_STANDARD_JOBS, vendor: "example".to_owned(), ..Device::default() };
     let mut client = Client::connect(&url, &device).await?;
+    // Over QUIC this goes out right behind SetupConnection, whose answer is not waited for.
     client.queue(&OpenStandardMiningChannel {
         request_id: RequestId(1),
         user_identity: Str255::new(&user)?,
         nominal_hash_rate: HASHRATE,
         max_target: U256([0xff; 32]),
     })?;
-    let Mining::OpenStandardMiningChannelSuccess(opened) = client.next().await? else {
-        return Err("the server opened no channel".into());
+    let (channel_id, target) = match client.next().await? {
+        Mining::OpenStandardMiningChannelSuccess(m) => (m.channel_id, m.target),
+        Mining::OpenMiningChannelError(m) => return Err(m.error_code.to_string().into()),
+        _ => return Err("the server opened no channel".into()),
     };
-    let (channel_id, target) = (opened.channel_id, opened.target);
-    println!("channel {channel_id} with target {target:?}");
+    println!("channel {channel_id} over {} with target {target:?}", client.transport());
 
     let mut assignments = Assignments::new(channel_id, target.into());
-    let (mut nonce, mut sequence) = (0, 0);
-    loop {
+    let (mut nonce, mut sequence, mut accepted) = (0, 0, 0);
+    while accepted < goal {
         // Whatever the server has said meanwhile comes first.
         while let Ok(message) = timeout(Duration::from_millis(1), client.next()).await {
             match message? {
-                Mining::SubmitSharesSuccess(m) => println!("accepted: {}", m.new_submits_accepted_count),
+                Mining::SubmitSharesSuccess(m) => {
+                    accepted += m.new_submits_accepted_count;
+                    println!("accepted: {accepted}");
+                }
                 Mining::SubmitSharesError(m) => println!("refused: {}", m.error_code),
                 message if assignments.handle(&message) => nonce = 0,
                 _ => {}
@@ -71,6 +79,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             nonce = nonce.saturating_add(STRIDE);
         }
     }
+    client.close().await;
+    Ok(())
 }
 
 /// The first of the next nonces whose hash meets the target.

@@ -10,9 +10,10 @@ use blvm_stratum_v2::transport::client::{Client, Device};
 use blvm_stratum_v2::wire::codec::Str255;
 use blvm_stratum_v2::wire::common::flags::REQUIRES_STANDARD_JOBS;
 use blvm_stratum_v2::wire::mining::{Mining, OpenStandardMiningChannel, SubmitSharesStandard};
+use blvm_stratum_v2::wire::url::{StratumUrl, Transport};
 use blvm_stratum_v2::wire::{ChannelId, RequestId, SequenceNumber, U256};
 
-use crate::house::{House, soon};
+use super::{House, soon};
 
 pub(crate) struct Honest {
     client: Client,
@@ -24,14 +25,19 @@ pub(crate) struct Honest {
 }
 
 impl Honest {
-    /// Connects and opens a channel.
+    /// Connects over TCP and opens a channel.
     pub(crate) async fn at(house: &House) -> Self {
-        soon("an honest miner is let in", Self::join(house)).await
+        Self::to(&house.url(Transport::Tcp)).await
     }
 
-    async fn join(house: &House) -> Self {
+    /// Connects to this URL and opens a channel.
+    pub(crate) async fn to(url: &StratumUrl) -> Self {
+        soon("an honest miner is let in", Self::join(url)).await
+    }
+
+    async fn join(url: &StratumUrl) -> Self {
         let device = Device { flags: REQUIRES_STANDARD_JOBS, ..Device::default() };
-        let mut client = Client::connect(&house.url(), &device).await.unwrap();
+        let mut client = Client::connect(url, &device).await.unwrap();
         let open = OpenStandardMiningChannel {
             request_id: RequestId(1),
             user_identity: Str255::truncated("honest"),

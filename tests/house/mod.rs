@@ -1,6 +1,12 @@
-//! A server to attack, on threads of its own.
+//! A server to try things on, on threads of its own, and a miner that only wants to mine.
+
+#![allow(dead_code)] // each test uses a part
+
+pub(crate) mod honest;
+mod panics;
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -13,9 +19,10 @@ use blvm_stratum_v2::mining::extranonce::BootEpoch;
 use blvm_stratum_v2::mining::vardiff;
 use blvm_stratum_v2::mining::{Hashrate, Target, TemplateSerial, Tip, Work};
 use blvm_stratum_v2::pool::{CountOnly, StratumV2Pool};
-use blvm_stratum_v2::server::{Options, StratumV2Server};
+use blvm_stratum_v2::server::{Identity, Options, StratumV2Server};
 use blvm_stratum_v2::stats::TransportStats;
 use blvm_stratum_v2::template::regtest::RegtestChain;
+use blvm_stratum_v2::transport::quic::QuicListener;
 use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
 use blvm_stratum_v2::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use blvm_stratum_v2::wire::url::{StratumUrl, Transport, Trust};
@@ -24,8 +31,6 @@ use rand::rngs::StdRng;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-
-use crate::panics;
 
 /// What takes longer will not happen any more.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,7 +55,7 @@ pub(crate) struct House {
 
 #[allow(dead_code)] // what is kept only to be kept alive
 enum Source {
-    Server(StratumV2Server),
+    Server(Box<StratumV2Server>),
     /// The test says what there is to mine on.
     Test {
         chain: Box<RegtestChain>,
@@ -64,19 +69,20 @@ impl House {
         let (runtime, threads) = runtime(2);
         let authority = authority();
         let public = authority.public_key();
-        let starting = runtime.spawn(StratumV2Server::start(options(set), authority));
+        let starting =
+            runtime.spawn(StratumV2Server::start(options(set), Identity::issue(authority).unwrap()));
         let server = soon("the server starts", starting).await.unwrap().unwrap();
         Self {
             pool: server.pool().clone(),
-            address: server.tcp_addr(),
+            address: server.address(),
             authority: public,
-            source: Source::Server(server),
+            source: Source::Server(Box::new(server)),
             runtime: Some(runtime),
             threads,
         }
     }
 
-    /// A listener and its pool, on so many threads, with work that changes only by
+    /// The listeners and their pool, on so many threads, with work that changes only by
     /// [`refresh`](Self::refresh) and that no share solves.
     pub(crate) async fn listener(workers: usize, set: impl FnOnce(&mut Options)) -> Self {
         let (runtime, threads) = runtime(workers);
@@ -87,17 +93,33 @@ impl House {
         let chain = RegtestChain::open(options.chain, TemplateSerial(1), unix_now()).unwrap();
         let (pool, _) = StratumV2Pool::new(options.pool, BootEpoch::of_start(1), Box::new(CountOnly));
         pool.publish(Arc::new(unsolvable(chain.work())));
+        let Identity { authority, tls, endpoint } = Identity::issue(authority).unwrap();
         let identity = Arc::new(NoiseIdentity::new(authority, Duration::from_secs(3600)));
         let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
-        let binding =
-            NoiseListener::bind(options.listen_addr, options.handshake_timeout, identity, admission);
-        let listener = {
+        let (noise, quic) = {
             let _in = runtime.enter();
-            binding.await.unwrap()
+            let tls = tls.server_config().unwrap();
+            loop {
+                let binding = NoiseListener::bind(
+                    options.listen_addr,
+                    options.handshake_timeout,
+                    identity.clone(),
+                    admission.clone(),
+                );
+                let noise = binding.await.unwrap();
+                let address = noise.local_addr().unwrap();
+                let quic = options.quic.clone();
+                // a port that is free on TCP may be somebody's on UDP
+                match QuicListener::bind(address, tls.clone(), &endpoint, quic, admission.clone()) {
+                    Ok(quic) => break (noise, quic),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::AddrInUse),
+                }
+            }
         };
-        let address = listener.local_addr().unwrap();
+        let address = quic.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(listener.run(pool.clone(), Clock::start(), stopped));
+        runtime.spawn(noise.run(pool.clone(), Clock::start(), stopped.clone()));
+        runtime.spawn(quic.run(pool.clone(), Clock::start(), stopped));
         let source = Source::Test { chain: Box::new(chain), stop };
         Self { pool, address, authority: public, source, runtime: Some(runtime), threads }
     }
@@ -111,17 +133,32 @@ impl House {
         self.pool.publish(Arc::new(work));
     }
 
-    pub(crate) fn url(&self) -> StratumUrl {
+    /// Has the listeners stop.
+    pub(crate) fn stop(&self) {
+        let Source::Test { stop, .. } = &self.source else { panic!("the server stops as a whole") };
+        stop.send_replace(true);
+    }
+
+    pub(crate) fn url(&self, transport: Transport) -> StratumUrl {
+        self.url_by(transport, self.address)
+    }
+
+    /// For someone who reaches it by this address.
+    pub(crate) fn url_by(&self, transport: Transport, address: SocketAddr) -> StratumUrl {
         StratumUrl {
-            transport: Transport::Tcp,
-            host: self.address.ip().to_string(),
-            port: self.address.port(),
+            transport,
+            host: address.ip().to_string(),
+            port: address.port(),
             trust: Trust::Authority(self.authority),
         }
     }
 
     pub(crate) fn stats(&self) -> &TransportStats {
-        self.pool.stats().of(Transport::Tcp)
+        self.stats_of(Transport::Tcp)
+    }
+
+    pub(crate) fn stats_of(&self, transport: Transport) -> &TransportStats {
+        self.pool.stats().of(transport)
     }
 
     /// Waits until so many connections are open.
