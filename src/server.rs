@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use getrandom::SysRng;
-use rand_core::{Rng, UnwrapErr};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
+use crate::certs::endpoint::EndpointSecret;
 use crate::clock::{Clock, unix_now};
 use crate::mining::TemplateSerial;
 use crate::mining::extranonce::BootEpoch;
@@ -20,13 +18,12 @@ use crate::template::{BlockTemplateGenerator, regtest};
 use crate::transport::quic::{self, EndpointKeys, QuicListener};
 use crate::transport::tls::{TlsError, TlsIdentity};
 use crate::transport::{Admission, NoiseIdentity, NoiseListener};
+use crate::wire::certificate::Certificate;
 use crate::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use crate::wire::url::{StratumUrl, Transport, Trust};
 
 /// For how long a TLS certificate is made, in seconds.
 const TLS_VALIDITY: u32 = 30 * 24 * 3600;
-/// How far it is dated back, in seconds: miners' clocks are off.
-const BACKDATED: u32 = 3600;
 /// For how long the server certifies its Noise key at a time.
 const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(24 * 3600);
 /// How often a free TCP port is looked for whose UDP twin is free too.
@@ -70,10 +67,10 @@ impl Identity {
     pub fn issue(authority: AuthoritySecretKey) -> Result<Self, TlsError> {
         let now = unix_now();
         let not_valid_after = now.saturating_add(TLS_VALIDITY);
-        let tls = TlsIdentity::issue(&authority, now.saturating_sub(BACKDATED), not_valid_after)?;
-        let mut secret = Zeroizing::new([0; 32]);
-        UnwrapErr(SysRng).fill_bytes(&mut *secret);
-        Ok(Self { authority, tls, endpoint: EndpointKeys::derive(&secret) })
+        let tls =
+            TlsIdentity::issue(&authority, now.saturating_sub(Certificate::BACKDATED), not_valid_after)?;
+        let endpoint = EndpointKeys::derive(EndpointSecret::generate().as_bytes());
+        Ok(Self { authority, tls, endpoint })
     }
 }
 

@@ -23,7 +23,9 @@ impl EndpointSecret {
         &self.0
     }
 
-    fn generate() -> Self {
+    /// A new one.
+    #[must_use]
+    pub fn generate() -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
         UnwrapErr(SysRng).fill_bytes(&mut *bytes);
         Self(bytes)

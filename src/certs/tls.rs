@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CertsError, authority, private};
 use crate::transport::tls::{Date, IdentityError, TlsError, TlsIdentity};
+use crate::wire::certificate::Certificate;
 use crate::wire::keys::AuthoritySecretKey;
 
 /// The certificate's file, in the directory of the certificates: a chain in PEM, leaf first.
@@ -15,8 +16,6 @@ pub const KEY_FILE: &str = "tls.key";
 /// For how long the authority vouches for the TLS key, in seconds: two years. A server renews it
 /// when it starts, so this, halved, is also how long it may run on end.
 const VALIDITY: u32 = 2 * 365 * 24 * 3600;
-/// How far certificates are dated back, in seconds: miners' clocks are off.
-const BACKDATED: u32 = 3600;
 
 /// What a server proves itself with, and how it came by it.
 #[derive(Debug)]
@@ -114,7 +113,7 @@ fn keep_valid(
 }
 
 fn validity(now: u32) -> (u32, u32) {
-    (now.saturating_sub(BACKDATED), now.saturating_add(VALIDITY))
+    (now.saturating_sub(Certificate::BACKDATED), now.saturating_add(VALIDITY))
 }
 
 /// Whether at least half of the time is left.

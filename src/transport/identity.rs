@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use rand_core::CryptoRng;
 
+use crate::wire::certificate::Certificate;
 use crate::wire::keys::AuthoritySecretKey;
 use crate::wire::noise::StaticIdentity;
-
-/// How far certificates are dated back: miners' clocks are off.
-const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// Certifies static keys by the authority key, one at a time: a handshake costs no signature.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ impl NoiseIdentity {
                 return identity.clone();
             }
         }
-        let valid_from = now.saturating_sub(BACKDATED.as_secs() as u32);
+        let valid_from = now.saturating_sub(Certificate::BACKDATED);
         let identity = StaticIdentity::new(&self.authority, valid_from, now.saturating_add(validity), rng);
         current.insert(Arc::new(identity)).clone()
     }

@@ -45,6 +45,8 @@ impl Certificate {
     pub const LEN: usize = 74;
     /// How far apart, in seconds, the clocks of the two sides may be.
     pub const LEEWAY: u32 = 10;
+    /// How far, in seconds, certificates are best dated back: miners' clocks are off by more.
+    pub const BACKDATED: u32 = 3600;
     /// The only version there is.
     const VERSION: u16 = 0;
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no socket, no randomness of its own.
 
+pub(crate) mod base64;
 pub mod certificate;
 pub mod codec;
 pub mod common;

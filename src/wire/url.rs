@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use super::base64::digits;
 use super::keys::{AuthorityPublicKey, KeyError};
 
 /// The port of a URL that names none.
@@ -201,14 +202,7 @@ fn read_pins(query: &str) -> Result<Vec<[u8; 32]>, UrlError> {
 const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 fn base64url(bytes: &[u8; 32]) -> String {
-    let digit = |value: u32| char::from(BASE64URL[(value & 63) as usize]);
-    bytes
-        .chunks(3)
-        .flat_map(|chunk| {
-            let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(*chunk.get(i).unwrap_or(&0)));
-            [18, 12, 6, 0].into_iter().take(chunk.len() + 1).map(move |shift| digit(bits >> shift))
-        })
-        .collect()
+    bytes.chunks(3).flat_map(|group| digits(BASE64URL, group)).collect()
 }
 
 fn from_base64url(text: &str) -> Option<[u8; 32]> {

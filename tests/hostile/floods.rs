@@ -17,8 +17,8 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use crate::house::honest::Honest;
-use crate::house::{House, PATIENCE, soon};
-use crate::raw::{Raw, frame_of};
+use crate::house::{House, PATIENCE, frame_of, soon};
+use crate::raw::Raw;
 
 /// More than sockets and the server's own buffers ever hold between two peers.
 const TOO_MUCH: usize = 64 * 1024 * 1024;

@@ -5,9 +5,9 @@ use blvm_stratum_v2::wire::common::SetupConnectionError;
 use blvm_stratum_v2::wire::noise::SEALED_HEADER_LEN;
 use blvm_stratum_v2::wire::{Header, Message, max_payload_to_mining_server};
 
-use crate::house::House;
 use crate::house::honest::Honest;
-use crate::raw::{End, Raw, frame, frame_of, noise, open, setup};
+use crate::house::{House, frame, frame_of};
+use crate::raw::{End, Raw, noise, open, setup};
 
 /// What a client may send once it is set up, with the length of its payload if all of variable
 /// length in it is empty.

@@ -19,9 +19,9 @@ use blvm_stratum_v2::wire::{ChannelId, JobId, RequestId, SequenceNumber, U256};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::house::House;
 use crate::house::honest::Honest;
-use crate::raw::{Raw, frame, frame_of, noise, open, setup};
+use crate::house::{House, frame, frame_of};
+use crate::raw::{Raw, noise, open, setup};
 
 /// A session that is driven as a connection drives it.
 struct Driven {

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::interval;
 
 use crate::house::honest::Honest;
-use crate::house::{House, soon};
-use crate::raw::{End, Raw, connect, frame_of, noise, setup};
+use crate::house::{House, frame_of, soon};
+use crate::raw::{End, Raw, connect, noise, setup};
 
 const LIMIT: Duration = Duration::from_secs(2);
 const BETWEEN_BYTES: Duration = Duration::from_millis(100);

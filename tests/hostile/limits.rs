@@ -12,8 +12,8 @@ use blvm_stratum_v2::wire::mining::{
 use blvm_stratum_v2::wire::{ChannelId, JobId, Message, SequenceNumber, Tlvs, U256};
 
 use crate::house::honest::Honest;
-use crate::house::{House, PATIENCE, soon};
-use crate::raw::{End, Raw, connect, connect_from, frame, frame_of, is_refused, open};
+use crate::house::{House, PATIENCE, frame, frame_of, soon};
+use crate::raw::{End, Raw, connect, connect_from, is_refused, open};
 
 fn update(channel: u32) -> UpdateChannel {
     UpdateChannel { channel_id: ChannelId(channel), nominal_hash_rate: 1.0, maximum_target: U256([0xff; 32]) }

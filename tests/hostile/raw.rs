@@ -8,14 +8,14 @@ use blvm_stratum_v2::wire::codec::Str255;
 use blvm_stratum_v2::wire::common::{Common, SetupConnection, protocol};
 use blvm_stratum_v2::wire::mining::{Mining, OpenExtendedMiningChannel, OpenExtendedMiningChannelSuccess};
 use blvm_stratum_v2::wire::noise::{ACT2_LEN, FrameDecoder, Initiator, Sealer};
-use blvm_stratum_v2::wire::{Header, Message, RequestId, U256, max_payload, write_frame};
+use blvm_stratum_v2::wire::{Header, Message, RequestId, U256, max_payload};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::house::{House, soon};
+use crate::house::{House, frame_of, soon};
 
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
@@ -164,18 +164,6 @@ pub(crate) async fn connect_from(house: &House, last: u8) -> io::Result<TcpStrea
 /// Whether the server ends the stream before it says anything.
 pub(crate) async fn is_refused(stream: &mut TcpStream) -> bool {
     soon("an end", stream.read(&mut [0])).await.unwrap_or(0) == 0
-}
-
-pub(crate) fn frame_of<'m>(message: &impl Message<'m>) -> Vec<u8> {
-    let mut frame = Vec::new();
-    message.encode(&mut frame).unwrap();
-    frame
-}
-
-pub(crate) fn frame(extension: u16, msg_type: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    write_frame(extension, msg_type, false, &mut frame, |out| out.extend_from_slice(payload)).unwrap();
-    frame
 }
 
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {

@@ -26,6 +26,7 @@ use blvm_stratum_v2::transport::quic::QuicListener;
 use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
 use blvm_stratum_v2::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use blvm_stratum_v2::wire::url::{StratumUrl, Transport, Trust};
+use blvm_stratum_v2::wire::{Message, write_frame};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::runtime::{Builder, Runtime};
@@ -214,4 +215,16 @@ fn effortless() -> vardiff::Options {
 fn unsolvable(work: Work) -> Work {
     let tip = Tip { network_target: Target::ZERO, report_target: Target::ZERO, ..(*work.tip).clone() };
     Work { tip: Arc::new(tip), ..work }
+}
+
+pub(crate) fn frame_of<'m>(message: &impl Message<'m>) -> Vec<u8> {
+    let mut frame = Vec::new();
+    message.encode(&mut frame).unwrap();
+    frame
+}
+
+pub(crate) fn frame(extension: u16, msg_type: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_frame(extension, msg_type, false, &mut frame, |out| out.extend_from_slice(payload)).unwrap();
+    frame
 }

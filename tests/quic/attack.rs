@@ -16,8 +16,8 @@ use tokio::time::sleep;
 
 use crate::fleet::Miner;
 use crate::floods::{HalfOpen, Sources, garbage, initials, short_headers};
-use crate::house::House;
-use crate::raw::{Dial, Ended, Raw, Stream, frame_of, soon};
+use crate::house::{House, frame_of};
+use crate::raw::{Dial, Ended, Raw, Stream, soon};
 use crate::siege::Siege;
 use crate::victim::Limits;
 

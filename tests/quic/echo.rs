@@ -88,6 +88,11 @@ async fn welcome(incoming: Incoming, door: Door, echoes: bool, accept: mpsc::Unb
 }
 
 fn config() -> ServerConfig {
+    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls()).unwrap()))
+}
+
+/// A server that proves nothing.
+pub(crate) fn tls() -> rustls::ServerConfig {
     let made = rcgen::generate_simple_self_signed(["sv2".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -97,5 +102,5 @@ fn config() -> ServerConfig {
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
     tls.alpn_protocols = vec![ALPN.to_vec()];
-    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
+    tls
 }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blvm_stratum_v2::wire::{Header, Message, write_frame};
+use blvm_stratum_v2::wire::{Header, Message};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     ClientConfig, Connecting, Connection, ConnectionError, Endpoint, ReadError, ReadExactError, RecvStream,
@@ -19,6 +19,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::time::timeout;
+
+use crate::house::frame_of;
 
 pub(crate) const ALPN: &[u8] = b"sv2-quic/1";
 
@@ -312,18 +314,6 @@ async fn exact(from: &mut RecvStream, into: &mut [u8], before: usize) -> Result<
         Err(ReadExactError::FinishedEarly(read)) => Err(End::Cut(before + read)),
         Err(ReadExactError::ReadError(error)) => Err(error.into()),
     }
-}
-
-pub(crate) fn frame_of<'m>(message: &impl Message<'m>) -> Vec<u8> {
-    let mut frame = Vec::new();
-    message.encode(&mut frame).unwrap();
-    frame
-}
-
-pub(crate) fn frame(extension: u16, msg_type: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    write_frame(extension, msg_type, false, &mut frame, |out| out.extend_from_slice(payload)).unwrap();
-    frame
 }
 
 /// Takes anyone for the server.

@@ -14,7 +14,8 @@ use crate::echo::{Door, Echo};
 use crate::floods::{HalfOpen, Sources, garbage, initials, short_headers};
 use crate::forwarder::Direction::{Down, Up};
 use crate::forwarder::{Flight, Forwarder, Path, client_flights};
-use crate::raw::{Dial, End, Ended, Raw, Refused, Stream, frame, soon};
+use crate::house::frame;
+use crate::raw::{Dial, End, Ended, Raw, Refused, Stream, soon};
 use crate::usage;
 
 const QUIET: Duration = Duration::from_millis(100);

@@ -238,7 +238,12 @@ impl Carrier {
         let addresses: Vec<SocketAddr> = addresses.collect();
         tell(Step::Resolved(addresses.clone()));
         match (url.transport, &url.trust) {
-            (Transport::Quic, _) => {
+            (Transport::Quic, trust) => {
+                // read once, not for each address
+                let roots = match trust {
+                    Trust::WebPki => &Roots::Given(roots.clone().load()),
+                    Trust::Authority(_) | Trust::Pins(_) => roots,
+                };
                 let (link, verified) =
                     race::race(&addresses, |address| quic::dial(url, address, roots)).await?;
                 tell(Step::Verified(verified));

@@ -157,12 +157,7 @@ impl Link for Dialled {
             self.poll_accept(cx);
             // with the connection goes all that was to be sent
             let mut done = !read && self.streams.backlog() == 0;
-            if self.streams.is_dirty() {
-                done |= self.streams.poll_write(cx).is_ready();
-            }
-            if read {
-                done |= self.streams.poll_read(cx)?.is_ready();
-            }
+            done |= self.streams.poll_progress(cx, read)?.is_ready();
             if done { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await

@@ -175,13 +175,10 @@ impl Link for Served {
         std::future::poll_fn(|cx| {
             let mut done = self.poll_open(cx)?.is_ready();
             if read {
-                // a new stream is read at once: its first message mostly comes with it
+                // before reading, as a new stream's first message mostly comes with it
                 done |= self.poll_accept(cx).is_ready();
-                done |= self.streams.poll_read(cx)?.is_ready();
             }
-            if self.streams.is_dirty() {
-                done |= self.streams.poll_write(cx).is_ready();
-            }
+            done |= self.streams.poll_progress(cx, read)?.is_ready();
             if done { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await

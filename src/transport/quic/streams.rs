@@ -196,7 +196,7 @@ impl Streams {
     }
 
     /// Waits for a stream to have something, and reads it and all others that do.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         while let Poll::Ready(Some(())) = self.leaving.poll_next_unpin(cx) {}
         // a stream that is lost with the connection leaves others that may have more to be read
         while self.arrived.len() < READS {
@@ -240,20 +240,14 @@ impl Streams {
         let Some(outgoing) = self.outgoing.get_mut(&lane) else { return };
         outgoing.unsent.extend_from_slice(frame);
         self.unsent += frame.len();
-        if !outgoing.dirty {
-            outgoing.dirty = true;
-            self.dirty.push(lane);
-        }
+        outgoing.mark(lane, &mut self.dirty);
     }
 
     /// Nothing more will be sent on this lane.
     pub(super) fn finish(&mut self, lane: Lane) {
         let Some(outgoing) = self.outgoing.get_mut(&lane) else { return };
         outgoing.last = true;
-        if !outgoing.dirty {
-            outgoing.dirty = true;
-            self.dirty.push(lane);
-        }
+        outgoing.mark(lane, &mut self.dirty);
     }
 
     pub(super) fn backlog(&self) -> usize {
@@ -264,14 +258,19 @@ impl Streams {
         let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
     }
 
-    /// Whether something waits to be written, if only the end of a stream.
-    pub(super) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Waits until something can be written or, if `read`, has arrived, and does it.
+    pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<(), LinkError>> {
+        // the end of a stream is to be written, too
+        let mut done = !self.dirty.is_empty() && self.poll_write(cx).is_ready();
+        if read {
+            done |= self.poll_read(cx)?.is_ready();
+        }
+        if done { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Writes to every lane that has something unsent, as far as it takes it. Pending if none took
     /// anything.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { dirty, outgoing, leaving, unsent, stopped, refused, deaf, .. } = self;
         let mut moved = Poll::Pending;
         dirty.retain(|lane| {
@@ -353,6 +352,14 @@ fn abandon(outgoing: Option<Outgoing>) {
 }
 
 impl Outgoing {
+    /// Puts it on the list of what is to be written, once.
+    fn mark(&mut self, lane: Lane, dirty: &mut Vec<Lane>) {
+        if !self.dirty {
+            self.dirty = true;
+            dirty.push(lane);
+        }
+    }
+
     /// One write.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
         let Some(stream) = &mut self.stream else { return Poll::Pending };

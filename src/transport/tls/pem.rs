@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::wire::base64::digits;
+
 /// RFC 4648 §4.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /// How many bytes make a line of 64 characters.
@@ -17,11 +19,8 @@ pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     text.extend(["-----BEGIN ", label, "-----\n"]);
     for line in der.chunks(LINE) {
         for group in line.chunks(3) {
-            let bits = (0..3).fold(0, |bits, i| bits << 8 | usize::from(*group.get(i).unwrap_or(&0)));
-            for i in 0..4 {
-                let digit = char::from(BASE64[bits >> (18 - 6 * i) & 63]);
-                text.push(if i <= group.len() { digit } else { '=' });
-            }
+            text.extend(digits(BASE64, group));
+            text.extend((group.len()..3).map(|_| '='));
         }
         text.push('\n');
     }

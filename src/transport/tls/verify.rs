@@ -22,6 +22,21 @@ pub enum Roots {
     Given(RootCertStore),
 }
 
+impl Roots {
+    /// The roots themselves. Those of the system are read from its files.
+    pub(crate) fn load(self) -> RootCertStore {
+        match self {
+            Self::Given(roots) => roots,
+            Self::System => {
+                let mut roots = RootCertStore::empty();
+                // a root that cannot be read vouches for nobody; the others still do
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots
+            }
+        }
+    }
+}
+
 /// A configuration for one connection at a time to a server with this `trust`, and where to read
 /// afterwards what came out. `roots` matter for [`Trust::WebPki`] only.
 ///
@@ -47,16 +62,7 @@ pub fn client_config(trust: &Trust, roots: Roots) -> Result<(ClientConfig, Arc<V
 }
 
 fn web_pki(roots: Roots, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    let roots = match roots {
-        Roots::Given(roots) => roots,
-        Roots::System => {
-            let mut roots = RootCertStore::empty();
-            // a root that cannot be read vouches for nobody; the others still do
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            roots
-        }
-    };
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots.load()), provider.clone())
         .build()
         .map_err(|_| TlsError::NoRoots)
 }

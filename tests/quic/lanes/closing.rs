@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::miner::{Answer, Miner, SINGLY, open, setup, worker_names};
 use crate::forwarder::{Forwarder, Path};
-use crate::house::House;
-use crate::raw::{Dial, End, Ended, Raw, frame, frame_of};
+use crate::house::{House, frame, frame_of};
+use crate::raw::{Dial, End, Ended, Raw};
 
 fn code(ended: &Ended) -> u64 {
     match ended {

@@ -9,13 +9,12 @@ use blvm_stratum_v2::wire::url::Transport;
 use blvm_stratum_v2::wire::{Header, Message};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connecting, Endpoint, ServerConfig};
-use rustls::crypto::ring;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::time::sleep;
 
 use super::miner::setup;
-use crate::house::House;
-use crate::raw::{ALPN, Dial, Stream, frame_of, soon};
+use crate::echo;
+use crate::house::{House, frame_of};
+use crate::raw::{Dial, Stream, soon};
 
 /// A client that keeps tickets, and makes use of them.
 struct Hasty {
@@ -38,15 +37,7 @@ impl Hasty {
 
 /// A server that gives tickets, for early data too.
 fn generous() -> Endpoint {
-    let made = rcgen::generate_simple_self_signed(["sv2".to_owned()]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let mut tls = echo::tls();
     tls.max_early_data_size = u32::MAX;
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
     let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();

@@ -7,8 +7,8 @@ use blvm_stratum_v2::wire::url::Transport;
 use tokio::time::sleep;
 
 use super::miner::{Miner, SINGLY, close};
-use crate::house::House;
-use crate::raw::{End, frame_of, soon};
+use crate::house::{House, frame_of};
+use crate::raw::{End, soon};
 
 fn stats(house: &House) -> &TransportStats {
     house.stats_of(Transport::Quic)
@@ -176,7 +176,7 @@ async fn a_stream_that_says_nothing_is_ended_in_return() {
     let miner = Miner::at(house.address, 0).await;
     for half in [0, 3, 20] {
         let mut stream = miner.raw.open_bi().await.unwrap();
-        stream.write(&crate::raw::frame_of(&super::miner::open(1))[..half]).await.unwrap();
+        stream.write(&crate::house::frame_of(&super::miner::open(1))[..half]).await.unwrap();
         stream.finish();
         assert_eq!(stream.next().await, Err(End::Fin));
     }

@@ -98,7 +98,7 @@ async fn a_client_that_does_not_read_costs_little_and_is_given_up() {
         let mut streams = Vec::new();
         for request in 0.. {
             let Ok((mut send, recv)) = connection.open_bi().await else { break };
-            if send.write_all(&crate::raw::frame_of(&open(request))).await.is_err() {
+            if send.write_all(&crate::house::frame_of(&open(request))).await.is_err() {
                 break;
             }
             streams.push((send, recv));
