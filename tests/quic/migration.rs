@@ -1,6 +1,8 @@
 //! Miners whose address changes in mid-session, as a NAT or a change of network does it.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use blvm_stratum_v2::transport::client::ClientError;
@@ -26,11 +28,15 @@ async fn a_new_port_in_mid_session_costs_no_channel_and_no_share() {
     let delay = Duration::from_millis(5);
     let path =
         Forwarder::start(house.address, Path { delay_up: delay, delay_down: delay, ..Path::default() });
+    let moving = Arc::new(AtomicBool::new(true));
     let mut mining = Vec::new();
     for _ in 0..MINERS {
         let mut miner = Miner::at(&url(&house, &path), CHANNELS).await;
+        let moving = moving.clone();
         mining.push(tokio::spawn(async move {
-            miner.mine(Duration::from_millis(10), Duration::from_millis(400) * (MOVES as u32 + 1)).await;
+            while moving.load(Relaxed) {
+                miner.mine(Duration::from_millis(10), Duration::from_millis(100)).await;
+            }
             (miner.settle().await, miner)
         }));
     }
@@ -39,6 +45,8 @@ async fn a_new_port_in_mid_session_costs_no_channel_and_no_share() {
         // some NATs forget the old port at once, others not
         path.rotate_lingering(Duration::from_millis(if turn % 2 == 0 { 0 } else { 100 }));
     }
+    sleep(Duration::from_millis(400)).await;
+    moving.store(false, Relaxed);
     let (mut books, mut miners) = (Vec::new(), Vec::new());
     for mining in mining {
         let (book, miner) = mining.await.unwrap();
