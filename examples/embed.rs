@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blvm_stratum_v2::config::Config;
+use blvm_stratum_v2::config::{Config, Regtest};
 use blvm_stratum_v2::miner::{self, Progress, Until};
 use blvm_stratum_v2::server::{Identity, StratumV2Server};
 use blvm_stratum_v2::transport::client::{Pace, Server};
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::default();
     config.stratum_v2.listen_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); // a free port
     config.stratum_v2.shares_per_minute = 60.0;
-    config.regtest.transactions = 10;
+    config.regtest = Some(Regtest { transactions: 10, ..Regtest::default() });
     let options = config.options()?;
 
     // Miners know the server by this key. A real server keeps it, as `certs` does, or they all

@@ -14,7 +14,9 @@ use crate::clock::{Clock, unix_now};
 use crate::mining::TemplateSerial;
 use crate::mining::extranonce::BootEpoch;
 use crate::pool::{self, CountOnly, StratumV2Pool};
-use crate::template::{BlockTemplateGenerator, regtest};
+use crate::template::solutions::StoreError;
+use crate::template::source::OpenError;
+use crate::template::{self, BlockTemplateGenerator};
 use crate::transport::quic::{self, EndpointKeys, QuicListener};
 use crate::transport::tls::{TlsError, TlsIdentity};
 use crate::transport::{Admission, NoiseIdentity, NoiseListener};
@@ -47,8 +49,8 @@ pub struct Options {
     pub quic: quic::Options,
     /// What all sessions share.
     pub pool: pool::Options,
-    /// The embedded chain.
-    pub chain: regtest::Options,
+    /// Where work comes from.
+    pub template: template::Options,
 }
 
 /// What the server is known by.
@@ -109,9 +111,11 @@ impl StratumV2Server {
         };
         let (noise, quic) = listen(&options, identity).await?;
         let address = quic.local_addr().map_err(|error| StartError::Udp(options.listen_addr, error))?;
-        let chain = regtest::RegtestChain::open(options.chain, first_serial, now)?;
+        let sources = options.template.sources.iter().map(|source| source.open(first_serial, now));
+        let sources = sources.collect::<Result<_, _>>()?;
         let (pool, found) = StratumV2Pool::new(options.pool, epoch, Box::new(CountOnly));
-        let generator = BlockTemplateGenerator::new(chain, pool.clone(), found);
+        let generator =
+            BlockTemplateGenerator::start(sources, &options.template, first_serial, pool.clone(), found)?;
 
         let (mut listening, mut mining) = (JoinSet::new(), JoinSet::new());
         mining.spawn(generator.run(not_mining));
@@ -211,7 +215,10 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The embedded chain cannot be had.
+    /// A source of work cannot be used at all.
     #[error(transparent)]
-    Chain(#[from] regtest::FileError),
+    Source(#[from] OpenError),
+    /// Found blocks cannot be kept.
+    #[error(transparent)]
+    Solutions(#[from] StoreError),
 }

@@ -204,6 +204,12 @@ fn config_errors_name_the_file_and_the_key() {
             "[stratum_v2]\ncoinbase_reward_script = \"1BoatSLRHtKNngkdXEeobR76b53LETtpyT\"\n",
             "coinbase_reward_script",
         ),
+        ("[stratum_v2]\nnetwork = \"main\"\n", "[[source]]"),
+        ("[stratum_v2]\nnetwork = \"mainnet\"\n", "network"),
+        ("[work]\nmin_interval = 0\n[[source]]\n", "type"),
+        ("[[source]]\ntype = \"bitcoin_rcp\"\n", "bitcoin_rcp"),
+        ("[[source]]\ntype = \"bitcoin_rpc\"\n", "url"),
+        ("[[source]]\ntype = \"bitcoin_rpc\"\nurl = \"x\"\ncookie = \"x\"\n", "cookie"),
     ];
     for (text, key) in cases {
         fs::write(directory.path().join("config.toml"), text).unwrap();
@@ -213,6 +219,68 @@ fn config_errors_name_the_file_and_the_key() {
     }
     fs::write(directory.path().join("config.toml"), "[stratum_v2]\nenabled = false\n").unwrap();
     assert!(run(directory.path(), &["run"]).status.success());
+}
+
+#[test]
+fn all_that_is_wrong_about_sources_is_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = r#"
+        [stratum_v2]
+        coinbase_reward_script = "1BoatSLRHtKNngkdXEeobR76b53LETtpyT"
+        [work]
+        min_interval = 0
+        [regtest]
+        transactions = 3
+        [[source]]
+        type = "bitcoin_rpc"
+        url = "http://127.0.0.1:8332"
+        user = "miner"
+        [[source]]
+        type = "bitcoin_rpc"
+        url = "127.0.0.1"
+        user = "miner"
+        password = "correct horse"
+        [[source]]
+        type = "template_provider"
+        address = "127.0.0.1"
+        [[source]]
+        type = "template_provider"
+        address = "127.0.0.1:8442"
+        authority_key = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXx"
+        [[source]]
+        type = "bitcoin_ipc"
+        socket = "/tmp/node.sock"
+        version = 29
+    "#;
+    fs::write(directory.path().join("config.toml"), config).unwrap();
+    let output = run(directory.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    for word in [
+        "[regtest]",
+        "work.min_interval",
+        "number 1: needs either cookie_file",
+        "number 2: url",
+        "number 3: address",
+        "number 4: authority_key",
+        "number 5: ",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!said.contains("correct horse"), "{said}");
+    fs::write(directory.path().join("config.toml"), config.replace("horse\"", "horse")).unwrap();
+    let said = stderr(&run(directory.path(), &["run"]));
+    assert!(said.contains("line 16, password: ") && !said.contains("correct horse"), "{said}");
+
+    let wrong_network =
+        config.replace("1BoatSLRHtKNngkdXEeobR76b53LETtpyT", "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080");
+    fs::write(directory.path().join("config.toml"), wrong_network).unwrap();
+    let said = stderr(&run(directory.path(), &["run"]));
+    assert!(said.contains("coinbase_reward_script: the address is for"), "{said}");
+    let nobody = "[[source]]\ntype = \"bitcoin_rpc\"\nurl = \"http://127.0.0.1:8332\"\ncookie_file = \"x\"\n";
+    fs::write(directory.path().join("config.toml"), nobody).unwrap();
+    let said = stderr(&run(directory.path(), &["run"]));
+    assert!(said.contains("coinbase_reward_script must say who is paid"), "{said}");
 }
 
 #[test]

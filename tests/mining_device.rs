@@ -14,7 +14,7 @@ use blvm_stratum_v2::mining::share::Rejection;
 use blvm_stratum_v2::mining::vardiff;
 use blvm_stratum_v2::server::{self, Identity, StratumV2Server};
 use blvm_stratum_v2::session::Options;
-use blvm_stratum_v2::template::regtest;
+use blvm_stratum_v2::template::{self, regtest};
 use blvm_stratum_v2::transport::quic;
 use blvm_stratum_v2::wire::keys::AuthoritySecretKey;
 use blvm_stratum_v2::wire::url::Transport;
@@ -42,7 +42,11 @@ async fn it_mines_blocks() {
             vardiff: vardiff::Options { shares_per_minute: 600.0, ..Default::default() },
             ..Options::default()
         }),
-        chain: regtest::Options { transactions: 3, future_templates: true, ..Default::default() },
+        template: template::Options::embedded(regtest::Options {
+            transactions: 3,
+            future_templates: true,
+            ..Default::default()
+        }),
     };
     let server = StratumV2Server::start(options, Identity::issue(authority).unwrap()).await.unwrap();
     let stats = server.pool().stats().of(Transport::Tcp);

@@ -16,7 +16,7 @@ use blvm_stratum_v2::mining::share::Share;
 use blvm_stratum_v2::pool::{Found, ShareSink, Stored, StratumV2Pool};
 use blvm_stratum_v2::server::{self, Identity, StratumV2Server};
 use blvm_stratum_v2::session::Options;
-use blvm_stratum_v2::template::regtest;
+use blvm_stratum_v2::template::{self, regtest};
 use blvm_stratum_v2::transport::quic;
 use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
 use blvm_stratum_v2::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
@@ -158,7 +158,11 @@ async fn every_block_connects() {
         max_connections_per_ip: 10,
         quic: quic::Options::default(),
         pool: pool_options(Options::default()),
-        chain: regtest::Options { transactions: 3, future_templates: true, ..Default::default() },
+        template: template::Options::embedded(regtest::Options {
+            transactions: 3,
+            future_templates: true,
+            ..Default::default()
+        }),
     };
     let public = authority.public_key();
     let server = StratumV2Server::start(options, Identity::issue(authority).unwrap()).await.unwrap();

@@ -14,7 +14,7 @@ use blvm_stratum_v2::mining::vardiff;
 use blvm_stratum_v2::mining::{Hashrate, Target, TemplateSerial, Tip};
 use blvm_stratum_v2::pool::{CountOnly, StratumV2Pool};
 use blvm_stratum_v2::server::Identity;
-use blvm_stratum_v2::template::regtest::RegtestChain;
+use blvm_stratum_v2::template::regtest::{self, RegtestChain};
 use blvm_stratum_v2::transport::quic::QuicListener;
 use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
 use blvm_stratum_v2::wire::keys::AuthoritySecretKey;
@@ -92,7 +92,8 @@ pub(crate) fn run() {
     limits.share_batch_size = share_batch_size;
     limits.max_seen_shares = usize::MAX;
     let (pool, _found) = StratumV2Pool::new(options.pool, BootEpoch::of_start(1), Box::new(CountOnly));
-    let mut chain = RegtestChain::open(options.chain, TemplateSerial(1), unix_now()).unwrap();
+    let chain = regtest::Options { future_templates: true, ..Default::default() };
+    let mut chain = RegtestChain::open(chain, TemplateSerial(1), unix_now()).unwrap();
     let publish = |chain: &mut RegtestChain| {
         let mut work = chain.refresh(unix_now());
         // and none is a block

@@ -11,7 +11,7 @@ use tokio::time::interval;
 
 use super::Failure;
 use super::terminal::{LiveLine, hashrate};
-use crate::config::Config;
+use crate::config::{Config, Regtest};
 use crate::miner::{self, Progress, Until};
 use crate::server::{Identity, Options, StratumV2Server};
 use crate::stats::{Stats, TransportStats};
@@ -46,7 +46,7 @@ fn options() -> Result<Options, Failure> {
     let mut config = Config::default();
     config.stratum_v2.listen_addr = ([127, 0, 0, 1], 0).into();
     config.stratum_v2.shares_per_minute = SHARES_PER_MINUTE;
-    config.regtest.transactions = TRANSACTIONS;
+    config.regtest = Some(Regtest { transactions: TRANSACTIONS, ..Regtest::default() });
     Ok(config.options()?)
 }
 

@@ -111,7 +111,9 @@ fn config(path: Option<PathBuf>) -> Result<Option<Config>, ConfigError> {
 
 /// The log goes to standard error; `RUST_LOG` overrides the level.
 fn init_log(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // what that crate has to say of Bitcoin Core's interface, the source of work says better
+    let default = || EnvFilter::new(format!("{default},bitcoin_core_sv2=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -43,7 +43,11 @@ async fn serve(config: &Config, options: crate::server::Options) -> Result<(), B
     let endpoint = EndpointKeys::derive(secret.as_bytes());
     let identity = Identity { authority, tls: tls.identity, endpoint };
     let mut server = StratumV2Server::start(options, identity).await?;
-    println!("no node is configured: mining on the embedded regtest chain, whose coins are worth nothing");
+    if config.source.is_empty() {
+        println!(
+            "no node is configured: mining on the embedded regtest chain, whose coins are worth nothing"
+        );
+    }
     let host = host(server.address());
     println!("miners connect to {}", server.quic_url(&host));
     println!("            or to {}", server.tcp_url(&host));

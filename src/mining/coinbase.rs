@@ -16,13 +16,12 @@ use bitcoin::{OutPoint, Transaction, TxOut, Witness};
 
 use super::TemplateSerial;
 use super::hash::Prefix;
+use super::witness;
 
 /// Consensus allows a coinbase's scriptSig no more bytes.
 const MAX_SCRIPT_LEN: usize = 100;
 /// The largest push whose opcode is its length.
 const MAX_SHORT_PUSH: usize = 75;
-/// What BIP141 has in the coinbase's witness in all of today's blocks.
-const WITNESS_RESERVED_VALUE: [u8; 32] = [0; 32];
 
 /// The coinbase as a source offers it: still without payout and extranonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +45,46 @@ pub struct Coinbase {
 }
 
 impl Coinbase {
+    /// One as miners make it for a block at `height`, where the source does not say how.
+    #[must_use]
+    pub fn at(height: u32, value: u64, witness_commitment: Option<[u8; 32]>) -> Self {
+        Self {
+            version: 2,
+            script_prefix: Self::bip34(height),
+            // with the lock time, keeps the txid from ever having been used before
+            sequence: 0xffff_fffe,
+            lock_time: height.saturating_sub(1),
+            value,
+            trailing_outputs: witness_commitment.map(witness::output).into_iter().collect(),
+            witness_commitment: witness_commitment.is_some(),
+        }
+    }
+
     /// `height` as a scriptSig has to start with it (BIP34): numbers up to 16 have opcodes of their own.
     #[must_use]
     pub fn bip34(height: u32) -> Vec<u8> {
         Builder::new().push_int(i64::from(height)).into_bytes()
+    }
+
+    /// The height that a scriptSig starts with; the inverse of [`bip34`](Self::bip34).
+    #[must_use]
+    pub fn height(script_sig: &[u8]) -> Option<u32> {
+        match *script_sig.first()? {
+            0x00 => Some(0),
+            small @ 0x51..=0x60 => Some(u32::from(small - 0x50)),
+            len @ 1..=5 => {
+                let number = script_sig.get(1..=usize::from(len))?;
+                let (last, _) = number.split_last()?;
+                // negative, or more than a height can be
+                if *last >= 0x80 || number.iter().skip(4).any(|byte| *byte != 0) {
+                    return None;
+                }
+                let mut bytes = [0; 4];
+                bytes.iter_mut().zip(number).for_each(|(byte, from)| *byte = *from);
+                Some(u32::from_le_bytes(bytes))
+            }
+            _ => None,
+        }
     }
 
     /// Pays `outputs` and leaves `extranonce_len` bytes open.
@@ -140,7 +175,7 @@ impl CoinbaseParts {
             encode::deserialize(&bytes).map_err(|_| CoinbaseError::NotATransaction)?;
         if self.witness_commitment {
             let input = transaction.input.first_mut().ok_or(CoinbaseError::NotATransaction)?;
-            input.witness = Witness::from_slice(&[WITNESS_RESERVED_VALUE]);
+            input.witness = Witness::from_slice(&[witness::RESERVED_VALUE]);
         }
         Ok(transaction)
     }
@@ -234,6 +269,14 @@ mod tests {
             (840_000, vec![0x03, 0x40, 0xd1, 0x0c]),
         ] {
             assert_eq!(Coinbase::bip34(height), script, "{height}");
+            let longer = [&script[..], &[0x08, 0xff]].concat();
+            assert_eq!(Coinbase::height(&longer), Some(height));
+        }
+        assert_eq!(Coinbase::height(&Coinbase::bip34(u32::MAX)), Some(u32::MAX));
+        for nonsense in
+            [&[][..], &[0x01], &[0x03, 0x40, 0xd1], &[0x01, 0x81], &[0x05, 0, 0, 0, 0, 1], &[0x6a]]
+        {
+            assert_eq!(Coinbase::height(nonsense), None, "{nonsense:?}");
         }
     }
 

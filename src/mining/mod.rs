@@ -13,6 +13,7 @@ pub mod reward_script;
 pub mod share;
 pub mod target;
 pub mod vardiff;
+pub mod witness;
 pub mod work;
 
 pub use coinbase::Coinbase;

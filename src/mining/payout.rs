@@ -47,6 +47,30 @@ fn output(script: &Script, value: u64) -> TxOut {
     TxOut { value: Amount::from_sat(value), script_pubkey: script.to_owned() }
 }
 
+/// What payout outputs may add to a coinbase (§7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Their serialised bytes at most.
+    pub size: u32,
+    /// Their signature operations at most, as a block's limit of 80,000 counts them: each four
+    /// times.
+    pub sigops: u16,
+}
+
+impl Room {
+    fn of(script: &Script) -> Self {
+        let size = bitcoin::consensus::encode::serialize(&output(script, 0)).len();
+        Self {
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+            sigops: u16::try_from(4 * script.count_sigops_legacy()).unwrap_or(u16::MAX),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { size: self.size.saturating_add(other.size), sigops: self.sigops.saturating_add(other.sigops) }
+    }
+}
+
 /// A part of the reward.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fee {
@@ -120,6 +144,20 @@ pub enum IdentityError {
 }
 
 impl PayoutPolicy {
+    /// The largest output that an address stands for: 40 bytes of witness program and the opcodes
+    /// around it; and the most signature operations, those of a P2PKH address.
+    const ANY_ADDRESS: Room = Room { size: 8 + 1 + 42, sigops: 4 };
+
+    /// What the outputs of every class take at most.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        match self {
+            PayoutPolicy::Pool { script } => Room::of(script),
+            PayoutPolicy::Solo { fee: None, .. } => Self::ANY_ADDRESS,
+            PayoutPolicy::Solo { fee: Some(fee), .. } => Self::ANY_ADDRESS.plus(Room::of(&fee.script)),
+        }
+    }
+
     /// Whom a channel opened with this `user_identity` works for (§5.3.2).
     ///
     /// Where the operator is paid, any text will do that has no control characters.
@@ -141,6 +179,7 @@ impl PayoutPolicy {
 
 #[cfg(test)]
 mod tests {
+    use bitcoin::ScriptBuf;
     use proptest::prelude::*;
 
     use super::*;
@@ -200,6 +239,19 @@ mod tests {
             assert!(matches!(refused, Err(IdentityError::Address(_))), "{identity}");
         }
         assert_eq!(solo(None).class_for("\u{1b}[2J"), Err(IdentityError::ControlCharacter));
+    }
+
+    #[test]
+    fn room_for_what_is_paid() {
+        let p2wpkh = ScriptBuf::from_hex("0014751e76e8199196d454941c45d1b3a323f1433bd6").unwrap();
+        let p2pkh = ScriptBuf::from_hex("76a914751e76e8199196d454941c45d1b3a323f1433bd688ac").unwrap();
+        let pool = |script: &ScriptBuf| PayoutPolicy::Pool { script: script.as_script().into() }.room();
+        assert_eq!(pool(&p2wpkh), Room { size: 8 + 1 + 22, sigops: 0 });
+        assert_eq!(pool(&p2pkh), Room { size: 8 + 1 + 25, sigops: 4 });
+        assert_eq!(solo(None).room(), Room { size: 51, sigops: 4 });
+        let fee = Fee::new(p2pkh.as_script().into(), BasisPoints::new(100).unwrap());
+        let with_fee = PayoutPolicy::Solo { fee: Some(fee), network: Network::Bitcoin };
+        assert_eq!(with_fee.room(), Room { size: 51 + 34, sigops: 8 });
     }
 
     #[test]

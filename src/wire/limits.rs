@@ -37,6 +37,16 @@ pub fn max_payload_to_mining_server(header: &Header) -> Option<usize> {
     }
 }
 
+/// [`max_payload`] of what a template provider may send (§3.6, §7).
+#[must_use]
+pub fn max_payload_from_template_provider(header: &Header) -> Option<usize> {
+    match header.extension {
+        0 => Common::max_payload(header.msg_type)
+            .or_else(|| TemplateDistribution::max_payload(header.msg_type)),
+        _ => Some(UNKNOWN_EXTENSION),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +76,17 @@ mod tests {
         }
         assert_eq!(limits(0, 0x56), (Some(Header::MAX_PAYLOAD), None));
         assert_eq!(limits(0, 0x73), (Some(8), None));
+    }
+
+    #[test]
+    fn a_template_provider_is_not_to_send_what_belongs_to_mining() {
+        let limit = |extension, msg_type| {
+            max_payload_from_template_provider(&Header { extension, msg_type, payload_len: 0 })
+        };
+        assert_eq!((limit(0, 0x01), limit(0, 0x72)), (Some(6), Some(8 + 32 + 4 + 4 + 32)));
+        assert_eq!((limit(0, 0x15), limit(0, 0x50), limit(0, 0x77)), (None, None, None));
+        assert_eq!(limit(0, 0x74), Some(Header::MAX_PAYLOAD));
+        assert_eq!((limit(1, 0), limit(2, 0x15)), (Some(4096), Some(4096)));
     }
 
     #[test]

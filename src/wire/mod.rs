@@ -20,7 +20,7 @@ pub mod url;
 
 pub use codec::{Reader, U256, Wire};
 pub use frame::{Header, Message, write_frame};
-pub use limits::{max_payload, max_payload_to_mining_server};
+pub use limits::{max_payload, max_payload_from_template_provider, max_payload_to_mining_server};
 pub use tlv::Tlvs;
 
 /// Why bytes are not what they claim to be.

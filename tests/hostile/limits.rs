@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use blvm_stratum_v2::mining::share::Rejection;
 use blvm_stratum_v2::server::Options;
+use blvm_stratum_v2::template::{self, regtest};
 use blvm_stratum_v2::wire::codec::Str255;
 use blvm_stratum_v2::wire::mining::{
     CloseChannel, OpenExtendedMiningChannelSuccess, OpenMiningChannelError, SetCustomMiningJobError,
@@ -82,7 +83,8 @@ async fn beyond_max_channels_openings_are_refused_and_the_connection_lives() {
 #[tokio::test]
 async fn a_burst_is_answered_to_the_last_request() {
     const ASKED: u32 = 500;
-    let house = House::server(|options| options.chain.transactions = 1_000).await;
+    let chain = regtest::Options { transactions: 1_000, future_templates: true, ..Default::default() };
+    let house = House::server(|options| options.template = template::Options::embedded(chain)).await;
     let mut honest = Honest::at(&house).await;
     let mut raw = Raw::set_up(&house).await;
     // a long message first: it makes room for the rest in the server's buffer

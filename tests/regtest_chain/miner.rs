@@ -1,5 +1,7 @@
 //! What a miner does, in few lines.
 
+#![allow(dead_code)] // each test uses a part
+
 use bitcoin::block::{Header, Version};
 use bitcoin::hashes::Hash;
 use bitcoin::{Amount, CompactTarget, ScriptBuf, TxMerkleNode, TxOut};

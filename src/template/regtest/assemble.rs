@@ -1,12 +1,12 @@
 //! Puts blocks together; whether they are valid is for [`Chain::connect`](super::Chain) to say.
 
 use bitcoin::block::{Header, Version};
-use bitcoin::hashes::{Hash, sha256d};
-use bitcoin::{Amount, Block, BlockHash, CompactTarget, ScriptBuf, Transaction, TxMerkleNode, TxOut};
+use bitcoin::hashes::Hash;
+use bitcoin::{Amount, Block, BlockHash, CompactTarget, Transaction, TxMerkleNode, TxOut};
 
 use super::coins::spendable_script;
 use super::rules::{BITS, subsidy};
-use crate::mining::{Coinbase, TemplateSerial, merkle};
+use crate::mining::{Coinbase, TemplateSerial, merkle, witness};
 use crate::wire::U256;
 
 /// A header's version that signals nothing (BIP9).
@@ -24,17 +24,9 @@ pub(super) struct Draft {
 impl Draft {
     pub(super) fn new(height: u32, transactions: Vec<Transaction>, fees: u64) -> Self {
         let txids: Vec<_> = transactions.iter().map(|tx| tx.compute_txid().to_byte_array()).collect();
+        let wtxids: Vec<_> = transactions.iter().map(|tx| tx.compute_wtxid().to_byte_array()).collect();
         Self {
-            coinbase: Coinbase {
-                version: 2,
-                script_prefix: Coinbase::bip34(height),
-                // With the lock time, keeps the txid from ever having been used before.
-                sequence: 0xffff_fffe,
-                lock_time: height - 1,
-                value: subsidy(height) + fees,
-                trailing_outputs: vec![witness_commitment(&transactions)],
-                witness_commitment: true,
-            },
+            coinbase: Coinbase::at(height, subsidy(height) + fees, Some(witness::commitment(&wtxids))),
             merkle_path: merkle::path(&txids),
             transactions,
         }
@@ -81,15 +73,4 @@ pub(super) struct PartialHeader {
     pub(super) prev_hash: BlockHash,
     pub(super) time: u32,
     pub(super) nonce: u32,
-}
-
-/// The output that commits to the witnesses of `transactions` (BIP141). The coinbase's own counts
-/// as zero.
-fn witness_commitment(transactions: &[Transaction]) -> TxOut {
-    let wtxids: Vec<_> = transactions.iter().map(|tx| tx.compute_wtxid().to_byte_array()).collect();
-    let root = merkle::fold([0; 32], &merkle::path(&wtxids));
-    let reserved_value = [0; 32];
-    let commitment = sha256d::Hash::hash(&[root, reserved_value].concat());
-    let script = [&[0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed], &commitment.to_byte_array()[..]].concat();
-    TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(script) }
 }

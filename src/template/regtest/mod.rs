@@ -13,6 +13,7 @@ mod file;
 mod offers;
 mod reject;
 mod rules;
+mod source;
 mod synthetic;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use self::offers::MAX_TEMPLATES;
 use self::offers::Offers;
 pub use self::reject::RejectReason;
 pub use self::rules::{BITS, subsidy};
+pub(super) use self::source::run;
 pub use self::synthetic::MAX_TRANSACTIONS;
 use crate::mining::{Target, Template, TemplateSerial, Tip, Work};
 

@@ -2,33 +2,27 @@
 
 mod dialer;
 mod error;
+mod noise;
 mod quic;
 mod race;
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use getrandom::SysRng;
-use rand_core::UnwrapErr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{timeout, timeout_at};
 
 pub use dialer::{Dialer, NotOneServer, Pace, Server};
 pub use error::ClientError;
+pub(crate) use noise::NoiseClient;
 
-use super::pipe::{Pipe, prepare};
+use super::pipe::Pipe;
 use super::quic::Dialled;
-use super::tls::{Proof, Roots, Verified};
+use super::tls::{Roots, Verified};
 use super::{Arrived, Ending, Link, LinkError};
-use crate::clock::unix_now;
 use crate::session::Lane;
 use crate::wire::codec::Str255;
 use crate::wire::common::{Common, SetupConnection, protocol};
-use crate::wire::keys::AuthorityPublicKey;
 use crate::wire::mining::Mining;
-use crate::wire::noise::{ACT2_LEN, Initiator, NoiseError};
 use crate::wire::url::{StratumUrl, Transport, Trust};
 use crate::wire::{Header, Message, max_payload};
 
@@ -233,9 +227,7 @@ impl Carrier {
         roots: &Roots,
         tell: &mut impl FnMut(Step),
     ) -> Result<Self, ClientError> {
-        let unknown = |error| ClientError::UnknownHost { host: url.host.clone(), error };
-        let addresses = lookup_host((url.host.as_str(), url.port)).await.map_err(unknown)?;
-        let addresses: Vec<SocketAddr> = addresses.collect();
+        let addresses = noise::resolve(&url.host, url.port).await?;
         tell(Step::Resolved(addresses.clone()));
         match (url.transport, &url.trust) {
             (Transport::Quic, trust) => {
@@ -250,13 +242,10 @@ impl Carrier {
                 Ok(Self::Quic(Box::new(link)))
             }
             (Transport::Tcp, Trust::Authority(authority)) => {
-                let stream = race::race(&addresses, |address| async move {
-                    TcpStream::connect(address).await.map_err(ClientError::Unreachable)
-                });
-                let stream = stream.await?;
+                let stream = noise::dial(&addresses).await?;
                 tell(Step::Connected(stream.peer_addr().map_err(ClientError::Unreachable)?));
-                let (pipe, verified) = noise(stream, authority).await?;
-                tell(Step::Verified(verified));
+                let (pipe, verified) = noise::handshake(stream, Some(authority), max_payload).await?;
+                verified.map(Step::Verified).map(tell);
                 Ok(Self::Tcp(Box::new(pipe)))
             }
             (Transport::Tcp, Trust::WebPki | Trust::Pins(_)) => Err(ClientError::NoKey),
@@ -290,27 +279,4 @@ impl Carrier {
             Self::Quic(link) => link.progress(read).await,
         }
     }
-}
-
-/// §4.5, the initiator's side.
-async fn noise(
-    mut stream: TcpStream,
-    authority: &AuthorityPublicKey,
-) -> Result<(Pipe, Verified), ClientError> {
-    prepare(&stream).map_err(ClientError::Unreachable)?;
-    let (initiator, act1) = Initiator::new(&mut UnwrapErr(SysRng));
-    stream.write_all(&act1).await.map_err(ClientError::Handshake)?;
-    let mut act2 = [0; ACT2_LEN];
-    stream.read_exact(&mut act2).await.map_err(ClientError::Handshake)?;
-    let finished = initiator.finish(&act2, authority, unix_now());
-    let (ciphers, certificate) = finished.map_err(|error| match error {
-        NoiseError::Certificate(error) => ClientError::Identity(error.into()),
-        error => ClientError::Handshake(io::Error::other(error)),
-    })?;
-    let verified = Verified {
-        by: Proof::AuthorityKey,
-        valid_from: certificate.valid_from(),
-        not_valid_after: certificate.not_valid_after(),
-    };
-    Ok((Pipe::new(stream, ciphers, max_payload), verified))
 }

@@ -1,7 +1,7 @@
 //! The handshake (§4.5): `-> e`, then `<- e, ee, s, es, SIGNATURE_NOISE_MESSAGE`.
 
-use bitcoin::secp256k1::PublicKey;
 use bitcoin::secp256k1::ellswift::{ElligatorSwift, ElligatorSwiftParty};
+use bitcoin::secp256k1::{PublicKey, XOnlyPublicKey};
 use rand_core::CryptoRng;
 use ring::aead::{Aad, LessSafeKey};
 use ring::digest::{Context, SHA256};
@@ -49,6 +49,22 @@ impl Initiator {
         authority: &AuthorityPublicKey,
         now: u32,
     ) -> Result<((Sealer, Opener), Certificate), NoiseError> {
+        let (ciphers, certificate, key) = self.read(act2)?;
+        certificate.verify(authority, Subject::NoiseKey(&key), now)?;
+        Ok((ciphers, certificate))
+    }
+
+    /// [`finish`](Self::finish) with whoever answers, for where no authority key is known. Nobody
+    /// can listen in, but whoever sits in between can pass for the server.
+    pub fn finish_unverified(self, act2: &[u8; ACT2_LEN]) -> Result<(Sealer, Opener), NoiseError> {
+        self.read(act2).map(|(ciphers, ..)| ciphers)
+    }
+
+    /// What act 2 says: the certificate, and the static key that it should be for.
+    fn read(
+        self,
+        act2: &[u8; ACT2_LEN],
+    ) -> Result<((Sealer, Opener), Certificate, XOnlyPublicKey), NoiseError> {
         let Self { ephemeral, mut symmetric } = self;
         let mut act2 = *act2;
         let (re, rest) = act2.split_first_chunk_mut::<ELLSWIFT_LEN>().expect("act 2 starts with a key");
@@ -61,9 +77,8 @@ impl Initiator {
         let certificate = Certificate::from_bytes(&symmetric.decrypt_and_hash(&key, certificate)?);
 
         let static_key = PublicKey::from_ellswift(ElligatorSwift::from_array(rs)).x_only_public_key().0;
-        certificate.verify(authority, Subject::NoiseKey(&static_key), now)?;
         let (c1, c2) = symmetric.split();
-        Ok(((Sealer::new(&c1), Opener::new(&c2)), certificate))
+        Ok(((Sealer::new(&c1), Opener::new(&c2)), certificate, static_key))
     }
 }
 

@@ -1,5 +1,7 @@
 //! `config.toml`.
 
+mod source;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +10,13 @@ use std::{fs, io};
 use bitcoin::Network;
 use serde::Deserialize;
 
+pub use self::source::{Source, Work};
 use crate::mining::coinbase::Tag;
 use crate::mining::extranonce::ServerId;
 use crate::mining::payout::{BasisPoints, Fee, PayoutPolicy};
 use crate::mining::reward_script;
 use crate::mining::vardiff;
+use crate::template::Pace;
 use crate::transport::quic;
 use crate::{pool, server, session, template};
 
@@ -24,8 +28,12 @@ pub struct Config {
     pub stratum_v2: StratumV2,
     /// The QUIC transport.
     pub quic: Quic,
+    /// How often there is new work.
+    pub work: Work,
+    /// Where work comes from, best first: the embedded chain if there is none.
+    pub source: Vec<Source>,
     /// The embedded chain.
-    pub regtest: Regtest,
+    pub regtest: Option<Regtest>,
 }
 
 /// The `[stratum_v2]` table.
@@ -36,8 +44,13 @@ pub struct StratumV2 {
     pub enabled: bool,
     /// Where to listen, for QUIC on UDP and for Noise on TCP.
     pub listen_addr: SocketAddr,
+    /// The network to mine on, as Bitcoin Core's `-chain` names it. If there is none, the main
+    /// network with a source, and regtest without.
+    pub network: Option<Chain>,
     /// Where keys and certificates are kept.
     pub certs_dir: PathBuf,
+    /// Where found blocks are kept until a node has taken them.
+    pub data_dir: PathBuf,
     /// Who is paid: an address, `addr(ADDRESS)` or an output descriptor.
     pub coinbase_reward_script: Option<String>,
     /// Pay each block to the address in its finder's `user_identity` instead.
@@ -69,7 +82,9 @@ impl Default for StratumV2 {
         Self {
             enabled: true,
             listen_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3333),
+            network: None,
             certs_dir: "certs".into(),
+            data_dir: "data".into(),
             coinbase_reward_script: None,
             solo: false,
             solo_fee: 0,
@@ -82,6 +97,30 @@ impl Default for StratumV2 {
             max_channels_per_connection: 2_048,
             handshake_timeout: 10,
             open_channel_timeout: 60,
+        }
+    }
+}
+
+/// A network, as Bitcoin Core's `-chain` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Chain {
+    Main,
+    Test,
+    Testnet4,
+    Signet,
+    Regtest,
+}
+
+impl From<Chain> for Network {
+    fn from(chain: Chain) -> Self {
+        match chain {
+            Chain::Main => Self::Bitcoin,
+            Chain::Test => Self::Testnet,
+            Chain::Testnet4 => Self::Testnet4,
+            Chain::Signet => Self::Signet,
+            Chain::Regtest => Self::Regtest,
         }
     }
 }
@@ -138,7 +177,23 @@ impl Config {
     /// Reads `path`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
-        toml::from_str(&read).map_err(|error| ConfigError::Toml(path.to_owned(), error))
+        toml::from_str(&read).map_err(|error| {
+            let before = error.span().and_then(|span| read.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count();
+            ConfigError::Toml {
+                path: path.to_owned(),
+                line: line + 1,
+                // what is behind it may be a password
+                key: read
+                    .lines()
+                    .nth(line)
+                    .and_then(|line| line.split(['=', '#']).next())
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned(),
+                message: error.message().to_owned(),
+            }
+        })
     }
 
     /// What the server and its parts take. All that is wrong is reported at once.
@@ -182,7 +237,13 @@ impl Config {
         let tag = Tag::new(s.pool_signature.as_bytes());
         check("stratum_v2.pool_signature", tag.is_ok(), "short enough for the coinbase");
         let payout = self.payout().map_err(|error| wrong.push(format!("stratum_v2.{error}")));
-        let (Some(server_id), Ok(tag), Ok(payout), true) = (server_id, tag, payout, wrong.is_empty()) else {
+        let template = payout
+            .as_ref()
+            .map_err(drop)
+            .and_then(|payout| self.template(payout).map_err(|errors| wrong.extend(errors)));
+        let (Some(server_id), Ok(tag), Ok(payout), Ok(template), true) =
+            (server_id, tag, payout, template, wrong.is_empty())
+        else {
             return Err(ConfigError::Values(wrong));
         };
         let timeout = Duration::from_secs(s.handshake_timeout);
@@ -215,23 +276,73 @@ impl Config {
                 socket_buffer: q.socket_buffer,
             },
             pool: pool::Options { session, payout, tag, server_id },
-            chain: template::regtest::Options {
-                file: self.regtest.file.clone(),
-                transactions: self.regtest.transactions,
+            template,
+        })
+    }
+
+    /// The network to mine on.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        let usual = if self.source.is_empty() { Chain::Regtest } else { Chain::Main };
+        self.stratum_v2.network.unwrap_or(usual).into()
+    }
+
+    fn template(&self, payout: &PayoutPolicy) -> Result<template::Options, Vec<String>> {
+        let network = self.network();
+        if self.source.is_empty() {
+            if network != Network::Regtest {
+                return Err(vec![format!(
+                    "stratum_v2.network is {network}: that takes a [[source]], a node to have work from"
+                )]);
+            }
+            let regtest = self.regtest.clone().unwrap_or_default();
+            return Ok(template::Options::embedded(template::regtest::Options {
+                file: regtest.file,
+                transactions: regtest.transactions,
                 future_templates: true,
                 ..Default::default()
-            },
-        })
+            }));
+        }
+        let mut wrong = Vec::new();
+        if self.regtest.is_some() {
+            wrong.push("[regtest] is the embedded chain, which is not used beside a [[source]]".to_owned());
+        }
+        let pace = self.work.pace().unwrap_or_else(|error| {
+            wrong.push(error);
+            Pace::default()
+        });
+        let common = source::Common {
+            network,
+            room: payout.room(),
+            pace,
+            work: &self.work,
+            data_dir: &self.stratum_v2.data_dir,
+        };
+        let mut sources = Vec::new();
+        for (number, source) in self.source.iter().enumerate() {
+            match source.options(&common) {
+                Ok(options) => sources.push(options),
+                Err(error) => wrong.push(format!("[[source]] number {}: {error}", number + 1)),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let solutions = Some(self.stratum_v2.data_dir.join("solutions"));
+        Ok(template::Options { sources, pace, solutions })
     }
 
     fn payout(&self) -> Result<PayoutPolicy, String> {
         let StratumV2 { coinbase_reward_script, solo, solo_fee, .. } = &self.stratum_v2;
-        let network = Network::Regtest;
+        let network = self.network();
         let script = coinbase_reward_script.as_deref();
         let script = script.map(|script| reward_script::parse(script, network)).transpose();
         let script = script.map_err(|error| format!("coinbase_reward_script: {error}"))?;
         let rate = BasisPoints::new(*solo_fee).ok_or("solo_fee must be below 10000, which is all")?;
         match (solo, solo_fee, script) {
+            (false, 0, None) if !self.source.is_empty() => {
+                Err("coinbase_reward_script must say who is paid (or set solo = true)".into())
+            }
             (false, 0, script) => {
                 let script = script.unwrap_or_else(template::regtest::spendable_script);
                 Ok(PayoutPolicy::Pool { script: script.as_script().into() })
@@ -257,8 +368,17 @@ pub enum ConfigError {
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, io::Error),
     /// The file is not TOML, or has keys or types that do not exist.
-    #[error("{0}: {1}")]
-    Toml(PathBuf, toml::de::Error),
+    #[error("{}, line {line}, {key}: {message}", .path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// What stands there before the value.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// Values that do not work.
     #[error("the configuration does not work:\n  {}", .0.join("\n  "))]
     Values(Vec<String>),

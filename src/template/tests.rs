@@ -1,0 +1,379 @@
+//! The generator with sources that do as they are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, Script};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::source::{Deliveries, Verdict};
+use super::*;
+use crate::mining::coinbase::Tag;
+use crate::mining::extranonce::{BootEpoch, ServerId};
+use crate::mining::job::Job;
+use crate::mining::payout::{PayoutClass, PayoutPolicy};
+use crate::mining::share::{Account, Solution};
+use crate::mining::{Coinbase, Target, Tip, Work};
+use crate::pool::{self, CountOnly, Found};
+use crate::session;
+use crate::wire::url::Transport;
+
+const PACE: Pace = Pace {
+    min_interval: Duration::from_secs(10),
+    fee_threshold: 1_000,
+    max_interval: Duration::from_secs(50),
+};
+
+pub(super) fn draft(height: u32, value: u64) -> Arc<Draft> {
+    Arc::new(Draft {
+        version: 0x2000_0000,
+        version_rolling: true,
+        coinbase: Coinbase {
+            version: 2,
+            script_prefix: Coinbase::bip34(height),
+            sequence: 0xffff_fffe,
+            value,
+            trailing_outputs: Vec::new(),
+            lock_time: 0,
+            witness_commitment: false,
+        },
+        merkle_path: Vec::new(),
+        body: Arc::new(Body::known(Vec::new())),
+    })
+}
+
+/// Work for the block at `height`.
+pub(super) fn offer(height: u32, value: u64) -> Offer {
+    let mut prev_hash = [0; 32];
+    prev_hash[..4].copy_from_slice(&height.to_le_bytes());
+    let target = Target::from_compact(0x207f_ffff).unwrap();
+    let tip = Tip {
+        prev_hash: BlockHash::from_byte_array(prev_hash),
+        height,
+        min_ntime: 1_000,
+        nbits: 0x207f_ffff,
+        network_target: target,
+        report_target: target,
+    };
+    Offer { tip: Arc::new(tip), draft: draft(height, value), future: Vec::new(), makeshift: false }
+}
+
+fn pool() -> (Arc<StratumV2Pool>, mpsc::Receiver<Found>) {
+    let payout = PayoutPolicy::Pool { script: Script::from_bytes(&[0x51]).into() };
+    let options = pool::Options {
+        session: session::Options::default(),
+        payout,
+        tag: Tag::default(),
+        server_id: ServerId::default(),
+    };
+    StratumV2Pool::new(options, BootEpoch::of_start(1), Box::new(CountOnly))
+}
+
+fn generator(
+    names: Vec<Arc<str>>,
+    states: States,
+    outlets: Vec<Outlet>,
+    pool: Arc<StratumV2Pool>,
+    found: mpsc::Receiver<Found>,
+) -> BlockTemplateGenerator {
+    let courier = Courier::start(None, outlets, states.clone()).unwrap();
+    let publisher = Publisher::new(pool.clone(), PACE, TemplateSerial(1));
+    BlockTemplateGenerator::new(names, states, courier, publisher, pool, found)
+}
+
+/// A generator that runs, and what it hangs on.
+struct Rig {
+    feeds: Vec<Feed>,
+    deliveries: Vec<Deliveries>,
+    pool: Arc<StratumV2Pool>,
+    work: watch::Receiver<Option<Arc<Work>>>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Rig {
+    fn start(sources: usize) -> Self {
+        let names: Vec<Arc<str>> = (0..sources).map(|index| format!("source {index}").into()).collect();
+        let (feeds, states) = Feed::new(&names);
+        let (outlets, deliveries): (Vec<_>, Vec<_>) = names.iter().cloned().map(Outlet::new).unzip();
+        let (pool, found) = pool();
+        let generator = generator(names, states, outlets, pool.clone(), found);
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(generator.run(stopped));
+        Self { feeds, deliveries, work: pool.work(), pool, _stop: stop }
+    }
+
+    /// What is published by now.
+    async fn published(&mut self) -> Option<Arc<Work>> {
+        sleep(Duration::from_millis(1)).await;
+        self.work.borrow_and_update().clone()
+    }
+
+    /// How long until something else is published, in seconds.
+    async fn next_after(&mut self) -> u64 {
+        let since = Instant::now();
+        self.work.changed().await.unwrap();
+        since.elapsed().as_secs()
+    }
+
+    /// A block found on what is published.
+    async fn find(&mut self) -> BlockHash {
+        let work = self.published().await.unwrap();
+        let script: Arc<Script> = Script::from_bytes(&[0x51]).into();
+        let class = PayoutClass::Pool(script);
+        let outputs = class.outputs(work.template.coinbase.value);
+        let job = Job::new(work.template.clone(), 0, &[], &outputs).unwrap();
+        let account = Arc::new(Account { user: "someone".into(), class });
+        let mut header = [0; 80];
+        header[4..36].copy_from_slice(work.tip.prev_hash.as_ref());
+        header[36..68].copy_from_slice(&job.merkle_root(&[0; 20]));
+        let hash = BlockHash::hash(&header);
+        let solution = Solution {
+            job: Arc::new(job),
+            tip: work.tip.clone(),
+            header,
+            hash: hash.to_byte_array(),
+            extranonce: [0; 20],
+            account,
+        };
+        let peer = ([127, 0, 0, 1], 1).into();
+        let found = Found { solution: Box::new(solution), transport: Transport::Quic, peer };
+        self.pool.hand_in(&mut [found].into()).await;
+        hash
+    }
+}
+
+fn value(work: &Option<Arc<Work>>) -> u64 {
+    work.as_ref().unwrap().template.coinbase.value
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tip_is_published_at_once() {
+    let mut rig = Rig::start(1);
+    assert!(rig.published().await.is_none());
+    for height in [7, 8, 9, 8] {
+        rig.feeds[0].offer(offer(height, 5_000));
+        assert_eq!(rig.published().await.unwrap().tip.height, height);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fees_wait_for_the_interval() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(offer(7, 5_000));
+    rig.published().await;
+    rig.feeds[0].offer(offer(7, 6_000));
+    rig.feeds[0].offer(offer(7, 7_000));
+    assert_eq!(value(&rig.published().await), 5_000);
+    assert_eq!(rig.next_after().await, 9);
+    assert_eq!(value(&rig.published().await), 7_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_change_waits_for_the_refresh() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(offer(7, 5_000));
+    rig.published().await;
+    rig.feeds[0].offer(offer(7, 5_999));
+    assert_eq!(rig.next_after().await, 49);
+    assert_eq!(value(&rig.published().await), 5_999);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_a_job_within_a_minute_even_if_nothing_changes() {
+    let mut rig = Rig::start(1);
+    let constant = offer(7, 5_000);
+    rig.feeds[0].offer(constant.clone());
+    let first = rig.published().await.unwrap();
+    rig.feeds[0].offer(constant.clone());
+    assert_eq!(rig.next_after().await, 49);
+    let second = rig.published().await.unwrap();
+    assert_ne!(first.template.serial, second.template.serial, "a job of its own");
+    assert_eq!(first.tip.prev_hash, second.tip.prev_hash);
+    // and so on when the source is gone
+    rig.feeds[0].down("gone");
+    assert_eq!(rig.next_after().await, 49);
+    assert_eq!(rig.next_after().await, 50);
+    assert!(rig.published().await.unwrap().template.serial > second.template.serial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn better_than_makeshift_does_not_wait() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(Offer { makeshift: true, ..offer(7, 5_000) });
+    rig.published().await;
+    rig.feeds[0].offer(offer(7, 5_001));
+    assert_eq!(value(&rig.published().await), 5_001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_prepared_keeps_its_serial() {
+    let mut rig = Rig::start(1);
+    let mut now = offer(7, 5_000);
+    rig.feeds[0].offer(now.clone());
+    rig.published().await;
+    // prepared drafts are not held back, and do not bring along what is
+    now.future = vec![draft(8, 6_000), draft(8, 6_500)];
+    now.draft = draft(7, 5_100);
+    rig.feeds[0].offer(now.clone());
+    let before = rig.published().await.unwrap();
+    assert_eq!((before.template.coinbase.value, before.future.len()), (5_000, 2));
+    rig.feeds[0].offer(Offer { draft: now.future[1].clone(), ..offer(8, 0) });
+    let after = rig.published().await.unwrap();
+    assert_eq!(after.template.serial, before.future[1].serial);
+    // long after, a solution for it still finds its way
+    for turn in 0..100 {
+        rig.feeds[0].offer(offer(8, 10_000 + turn * 1_000));
+        rig.work.changed().await.unwrap();
+    }
+    assert!(rig.published().await.unwrap().template.serial.0 > 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_switch_gives_new_serials_and_no_gap() {
+    let mut rig = Rig::start(2);
+    let (first, second) = (offer(7, 5_000), offer(7, 4_000));
+    rig.feeds[1].offer(second.clone());
+    assert_eq!(value(&rig.published().await), 4_000);
+    rig.feeds[0].offer(first.clone());
+    let before = rig.published().await.unwrap();
+    assert_eq!(before.template.coinbase.value, 5_000);
+    rig.feeds[0].down("gone");
+    assert_eq!(value(&rig.published().await), 4_000);
+    rig.feeds[0].offer(first);
+    let after = rig.published().await.unwrap();
+    assert_eq!(after.template.coinbase.value, 5_000);
+    assert!(after.template.serial > before.template.serial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_goes_to_every_source_until_one_takes_it() {
+    let mut rig = Rig::start(3);
+    rig.feeds[0].offer(offer(7, 5_000));
+    let hash = rig.find().await;
+    let [first, second, third] = &mut rig.deliveries[..] else { unreachable!() };
+    first.recv().await.unwrap().answer(Verdict::Failed("busy".to_owned()));
+    second.recv().await.unwrap().answer(Verdict::Refused("bad-txns".to_owned()));
+    let delivery = third.recv().await.unwrap();
+    assert_eq!((delivery.block.hash, delivery.block.height), (hash, 7));
+    delivery.answer(Verdict::NotMine);
+    // asked again until it says something
+    for _ in 0..5 {
+        first.recv().await.unwrap().answer(Verdict::Failed("busy".to_owned()));
+    }
+    let stats = |rig: &Rig| {
+        let stats = rig.pool.stats().of(Transport::Quic);
+        (stats.blocks.get(), stats.solutions_refused.get())
+    };
+    rig.deliveries[0].recv().await.unwrap().answer(Verdict::Accepted);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(stats(&rig), (1, 0));
+
+    rig.find().await;
+    for deliveries in &mut rig.deliveries {
+        deliveries.recv().await.unwrap().answer(Verdict::Refused("bad-txns".to_owned()));
+    }
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(stats(&rig), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_is_built_on_was_taken() {
+    let mut rig = Rig::start(2);
+    rig.feeds[0].offer(offer(7, 5_000));
+    let hash = rig.find().await;
+    for deliveries in &mut rig.deliveries {
+        deliveries.recv().await.unwrap().answer(Verdict::Sent);
+    }
+    sleep(Duration::from_secs(5)).await;
+    let stats = rig.pool.stats().of(Transport::Quic);
+    assert_eq!((stats.blocks.get(), stats.solutions_refused.get()), (0, 0));
+    let mut next = offer(8, 5_000);
+    Arc::make_mut(&mut next.tip).prev_hash = hash;
+    rig.feeds[1].offer(next);
+    sleep(Duration::from_millis(1)).await;
+    let stats = rig.pool.stats().of(Transport::Quic);
+    assert_eq!((stats.blocks.get(), stats.solutions_refused.get()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_nobody_builds_on_was_not_taken() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(offer(7, 5_000));
+    rig.find().await;
+    rig.deliveries[0].recv().await.unwrap().answer(Verdict::Sent);
+    sleep(Duration::from_secs(599)).await;
+    assert_eq!(rig.pool.stats().of(Transport::Quic).solutions_refused.get(), 0);
+    sleep(Duration::from_secs(2)).await;
+    let stats = rig.pool.stats().of(Transport::Quic);
+    assert_eq!((stats.blocks.get(), stats.solutions_refused.get()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_is_taken_although_the_next_follows_at_once() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(offer(7, 5_000));
+    let hash = rig.find().await;
+    rig.deliveries[0].recv().await.unwrap().answer(Verdict::Sent);
+    sleep(Duration::from_secs(1)).await;
+    let mut next = offer(8, 5_000);
+    Arc::make_mut(&mut next.tip).prev_hash = hash;
+    rig.feeds[0].offer(next);
+    rig.feeds[0].offer(offer(9, 5_000));
+    rig.feeds[0].down("gone");
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.pool.stats().of(Transport::Quic).blocks.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_back_gives_new_work_at_once() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(offer(7, 5_000));
+    let before = rig.published().await.unwrap();
+    rig.feeds[0].down("gone");
+    sleep(Duration::from_secs(1)).await;
+    // it may have forgotten what it had offered
+    rig.feeds[0].offer(offer(7, 5_000));
+    let after = rig.published().await.unwrap();
+    assert_ne!(before.template.serial, after.template.serial);
+    // and once is enough
+    rig.feeds[0].offer(offer(7, 5_000));
+    assert_eq!(rig.published().await.unwrap().template.serial, after.template.serial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_goes_on_for_headers_by_the_sources_clock() {
+    let mut rig = Rig::start(1);
+    let constant = offer(7, 5_000);
+    rig.feeds[0].offer(constant.clone());
+    let first = rig.published().await.unwrap().tip.min_ntime;
+    assert_eq!(first, 1_000);
+    rig.next_after().await;
+    assert_eq!(rig.published().await.unwrap().tip.min_ntime, 1_050);
+    rig.feeds[0].down("gone");
+    rig.next_after().await;
+    assert_eq!(rig.published().await.unwrap().tip.min_ntime, 1_100);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_down() {
+    let names: Vec<Arc<str>> = vec!["first".into(), "second".into()];
+    let (feeds, states) = Feed::new(&names);
+    let (pool, found) = pool();
+    let mut generator = generator(names, states.clone(), Vec::new(), pool, found);
+    for feed in &feeds {
+        feed.offer(offer(7, 5_000));
+        let task = match feed.name() {
+            "first" => generator.running.spawn(async { panic!("a fault") }),
+            _ => generator.running.spawn(std::future::pending()),
+        };
+        generator.feeds.push((task.id(), feed.clone()));
+    }
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(generator.run(stopped));
+    while states.borrow()[0].offer().is_some() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(states.borrow()[1].offer().is_some());
+}
