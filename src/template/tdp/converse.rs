@@ -504,13 +504,13 @@ mod tests {
         assert_eq!(reason(&states), "it hung up");
         assert_eq!(deliver(&outlet, &old).await, Verdict::NotMine, "while it is away");
         second.work(1);
-        sleep(Duration::from_secs(2)).await;
+        states.wait_for(|states| states[0].offer().is_some()).await.unwrap();
         assert_eq!(deliver(&outlet, &old).await, Verdict::NotMine, "the number means another template now");
         assert_eq!(deliver(&outlet, &draft(&states)).await, Verdict::Sent);
         second.heard();
         drop(second);
-        sleep(Duration::from_secs(2)).await;
-        assert_eq!(reason(&states), "nobody there");
+        let nobody = |state: &State| matches!(state, State::Down { reason, .. } if **reason == *"nobody there");
+        states.wait_for(|states| nobody(&states[0])).await.unwrap();
         assert_eq!(deliver(&outlet, &old).await, Verdict::NotMine);
     }
 
