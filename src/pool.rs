@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bitcoin::BlockHash;
 use bitcoin::hashes::Hash;
+use bitcoin::{BlockHash, TxOut};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::journal::Journal;
 use crate::mining::coinbase::Tag;
 use crate::mining::extranonce::{BootEpoch, ExtranonceAllocator, ExtranoncePrefix, ServerId};
 use crate::mining::job::{Job, JobError};
+use crate::mining::payees::Payees;
 use crate::mining::payout::{IdentityError, PayoutClass, PayoutPolicy};
 use crate::mining::share::{Share, Solution};
-use crate::mining::{Template, TemplateSerial, Work};
+use crate::mining::{Difficulty, Target, Template, TemplateSerial, Work};
+use crate::roster::Roster;
 use crate::session::{self, Shared};
 use crate::stats::Stats;
 use crate::wire::url::Transport;
@@ -40,6 +43,20 @@ pub struct Options {
 ///
 /// Nothing here is locked when a share comes in. The search space is locked when a channel opens
 /// or closes, the jobs once per connection when there is new work.
+///
+/// A program that has a [server](crate::server::StratumV2Server) inside reads here what it does:
+///
+/// ```
+/// # use blvm_stratum_v2::pool::StratumV2Pool;
+/// async fn watch(pool: &StratumV2Pool) {
+///     let mut work = pool.work();
+///     while work.changed().await.is_ok() {
+///         let height = work.borrow_and_update().as_ref().map(|work| work.tip.height);
+///         let shares = pool.stats().sum(|of_transport| of_transport.shares_accepted.get());
+///         println!("{} miners on height {height:?}, {shares} shares so far", pool.roster().total());
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct StratumV2Pool {
     session: Arc<session::Options>,
@@ -48,12 +65,19 @@ pub struct StratumV2Pool {
     prefixes: Mutex<ExtranonceAllocator>,
     /// Those that someone mines on.
     jobs: Mutex<HashMap<(TemplateSerial, PayoutClass), Weak<Job>>>,
-    /// The template of which no job could be made that was last logged.
-    failed: AtomicU64,
+    /// Who is paid before the operator.
+    payees: watch::Sender<Option<Arc<Payees>>>,
+    /// Templates of which no job could be made, and those that are worth less than the payees are to be paid.
+    failed: Logged,
+    short: Logged,
     work: watch::Sender<Option<Arc<Work>>>,
     sink: Box<dyn ShareSink>,
     solutions: mpsc::Sender<Found>,
     stats: Stats,
+    roster: Roster,
+    journal: Journal,
+    /// A difficulty, as the bits of a float; zero if there is none.
+    min_difficulty: AtomicU64,
 }
 
 /// A solution and where it came from.
@@ -83,11 +107,16 @@ impl StratumV2Pool {
             tag: options.tag,
             prefixes: Mutex::new(ExtranonceAllocator::new(options.server_id, epoch)),
             jobs: Mutex::default(),
-            failed: AtomicU64::new(u64::MAX),
+            payees: watch::Sender::default(),
+            failed: Logged::default(),
+            short: Logged::default(),
             work: watch::Sender::default(),
             sink,
             solutions,
             stats: Stats::default(),
+            roster: Roster::default(),
+            journal: Journal::default(),
+            min_difficulty: AtomicU64::new(0),
         };
         (Arc::new(pool), found)
     }
@@ -118,6 +147,44 @@ impl StratumV2Pool {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// What happens, for whoever listens.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// From now on no channel gets an easier target: not one that opens, nor one that is open, once
+    /// its hashrate is looked at, which happens every minute at the latest. None is no limit.
+    pub fn set_min_difficulty(&self, difficulty: Option<Difficulty>) {
+        let bits = difficulty.map_or(0, |difficulty| difficulty.0.to_bits());
+        self.min_difficulty.store(bits, Relaxed);
+    }
+
+    /// What [`set_min_difficulty`](Self::set_min_difficulty) has set.
+    #[must_use]
+    pub fn min_difficulty(&self) -> Option<Difficulty> {
+        let difficulty = f64::from_bits(self.min_difficulty.load(Relaxed));
+        (difficulty > 0.0).then_some(Difficulty(difficulty))
+    }
+
+    /// From the next work on, these are paid before the operator by the blocks that are his. The generator sees to
+    /// it that there is such work at once. The sources must have been told to leave [room](Payees::ROOM) for them.
+    pub fn set_payees(&self, payees: Option<Arc<Payees>>) {
+        self.payees.send_replace(payees);
+    }
+
+    /// What [`set_payees`](Self::set_payees) has set, now and from now on.
+    #[must_use]
+    pub fn payees(&self) -> watch::Receiver<Option<Arc<Payees>>> {
+        self.payees.subscribe()
     }
 
     pub(crate) fn session_options(&self) -> Arc<session::Options> {
@@ -152,14 +219,37 @@ impl StratumV2Pool {
     }
 
     fn build(&self, template: &Arc<Template>, class: &PayoutClass, salt: u32) -> Result<Job, JobError> {
-        let outputs = class.outputs(template.coinbase.value);
+        let outputs = self.outputs(template, class);
         Job::new(template.clone(), salt, &self.tag, &outputs)
+    }
+
+    fn outputs(&self, template: &Template, class: &PayoutClass) -> Vec<TxOut> {
+        let value = template.coinbase.value;
+        if let PayoutClass::Pool(operator) = class
+            && let Some(payees) = self.payees.borrow().clone()
+        {
+            let outputs = payees.outputs(value, operator);
+            if outputs.is_none() && self.short.is_news(template.serial) {
+                let theirs = payees.sum();
+                tracing::error!(
+                    value,
+                    theirs,
+                    "a block is worth less than the payees are to be paid: the usual payout stays"
+                );
+            }
+            return outputs.unwrap_or_else(|| class.outputs(value));
+        }
+        class.outputs(value)
     }
 }
 
 impl Shared for StratumV2Pool {
     fn class_for(&self, user_identity: &str) -> Result<PayoutClass, IdentityError> {
         self.payout.class_for(user_identity).map(|payee| payee.class)
+    }
+
+    fn easiest_target(&self) -> Target {
+        self.min_difficulty().map_or(Target::MAX, Target::from_difficulty)
     }
 
     fn allocate_prefix(&self, work: Option<&Arc<Work>>) -> Option<ExtranoncePrefix> {
@@ -198,13 +288,28 @@ impl Shared for StratumV2Pool {
         match self.build(template, class, salt) {
             Ok(job) => Some(Arc::new(job)),
             Err(error) => {
-                // once for a template, not for each of its miners
-                if self.failed.swap(template.serial.0, Relaxed) != template.serial.0 {
+                if self.failed.is_news(template.serial) {
                     tracing::error!(%error, "no job can be made of the work; miners stay on what they have");
                 }
                 None
             }
         }
+    }
+}
+
+/// The template that the log has something of: each is told of once, not for each of its miners.
+#[derive(Debug)]
+struct Logged(AtomicU64);
+
+impl Default for Logged {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl Logged {
+    fn is_news(&self, template: TemplateSerial) -> bool {
+        self.0.swap(template.0, Relaxed) != template.0
     }
 }
 

@@ -13,10 +13,13 @@ use crate::certs::endpoint::EndpointSecret;
 use crate::clock::{Clock, unix_now};
 use crate::mining::TemplateSerial;
 use crate::mining::extranonce::BootEpoch;
+use crate::module;
+use crate::module::api::Api;
+use crate::module::client::Client;
 use crate::pool::{self, CountOnly, StratumV2Pool};
 use crate::template::solutions::StoreError;
 use crate::template::source::OpenError;
-use crate::template::{self, BlockTemplateGenerator};
+use crate::template::{self, BlockTemplateGenerator, Blocks, Refresh};
 use crate::transport::quic::{self, EndpointKeys, QuicListener};
 use crate::transport::tls::{TlsError, TlsIdentity};
 use crate::transport::{Admission, NoiseIdentity, NoiseListener};
@@ -45,6 +48,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Connections from one address.
     pub max_connections_per_ip: usize,
+    /// Connections over TCP, each of which takes a file descriptor.
+    pub max_tcp_connections: usize,
     /// QUIC.
     pub quic: quic::Options,
     /// What all sessions share.
@@ -78,6 +83,30 @@ impl Identity {
 
 /// A running mining server. Dropping it stops it at once; [`shutdown`](Self::shutdown) is the
 /// polite way.
+///
+/// Inside another program, on the embedded regtest chain; [`Config`](crate::config::Config) says how it is to be
+/// otherwise, in the words of `config.toml`:
+///
+/// ```
+/// use blvm_stratum_v2::config::Config;
+/// use blvm_stratum_v2::server::{Identity, StratumV2Server};
+/// use blvm_stratum_v2::wire::keys::AuthoritySecretKey;
+///
+/// # async fn embed() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Config::default();
+/// config.stratum_v2.listen_addr = "127.0.0.1:0".parse()?;
+/// // miners know the server by this key: `certs::authority` keeps one
+/// let authority = AuthoritySecretKey::generate(&mut rand::rng());
+/// let server = StratumV2Server::start(config.options()?, Identity::issue(authority)?).await?;
+/// println!("miners connect to {}", server.quic_url("127.0.0.1"));
+/// // ... for as long as it is to serve
+/// server.shutdown().await;
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(embed()).unwrap();
+/// ```
+///
+/// `examples/embed.rs` has more of it, with a miner.
 #[derive(Debug)]
 pub struct StratumV2Server {
     pool: Arc<StratumV2Pool>,
@@ -89,6 +118,10 @@ pub struct StratumV2Server {
     stop_mining: watch::Sender<bool>,
     listening: JoinSet<()>,
     mining: JoinSet<()>,
+    refresh: Refresh,
+    blocks: Blocks,
+    /// In touch with the node's modules.
+    module: JoinSet<()>,
 }
 
 impl StratumV2Server {
@@ -117,11 +150,32 @@ impl StratumV2Server {
         let generator =
             BlockTemplateGenerator::start(sources, &options.template, first_serial, pool.clone(), found)?;
 
+        let (refresh, blocks) = (generator.refresh(), generator.blocks());
         let (mut listening, mut mining) = (JoinSet::new(), JoinSet::new());
         mining.spawn(generator.run(not_mining));
         listening.spawn(quic.run(pool.clone(), clock, not_listening.clone()));
         listening.spawn(noise.run(pool.clone(), clock, not_listening));
-        Ok(Self { pool, authority, quic_trust, address, stop_listening, stop_mining, listening, mining })
+        let module = JoinSet::new();
+        Ok(Self {
+            pool,
+            authority,
+            quic_trust,
+            address,
+            stop_listening,
+            stop_mining,
+            listening,
+            mining,
+            refresh,
+            blocks,
+            module,
+        })
+    }
+
+    /// Keeps in touch with blvm-node, for as long as the server runs. Mining goes on without.
+    pub fn join_node(&mut self, node: module::client::Options, about: module::api::Info) {
+        let api = Arc::new(Api::new(self.pool.clone(), about));
+        let client = Client::new(node, api, self.pool.clone(), self.refresh.clone(), &self.blocks);
+        self.module.spawn(client.run());
     }
 
     /// What all its sessions share, its counts among them.
@@ -187,6 +241,7 @@ async fn listen(options: &Options, identity: Identity) -> Result<(NoiseListener,
         tries -= 1;
         let tcp = NoiseListener::bind(wanted, options.handshake_timeout, noise.clone(), admission.clone());
         let tcp = tcp.await.map_err(|error| StartError::Tcp(wanted, error))?;
+        let tcp = tcp.with_max_connections(options.max_tcp_connections);
         let address = tcp.local_addr().map_err(|error| StartError::Tcp(wanted, error))?;
         let udp = QuicListener::bind(
             address,

@@ -36,6 +36,7 @@ async fn it_mines_blocks() {
         handshake_timeout: Duration::from_secs(10),
         max_connections: 10,
         max_connections_per_ip: 10,
+        max_tcp_connections: 10,
         quic: quic::Options::default(),
         // a share every tenth of a second, each of which is a block on regtest
         pool: pool_options(Options {

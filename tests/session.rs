@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use blvm_stratum_v2::mining::moment::Moment;
 use blvm_stratum_v2::mining::share::Rejection;
-use blvm_stratum_v2::mining::{Target, Tip, Work};
+use blvm_stratum_v2::mining::{Difficulty, Target, Tip, Work};
 use blvm_stratum_v2::session::{CloseReason, Input, Lane, Options};
 use blvm_stratum_v2::wire::codec::{Seq64K, Str255};
 use blvm_stratum_v2::wire::common::SetupConnection;
@@ -182,6 +182,34 @@ fn work_goes_to_groups_or_to_each_channel() {
         assert_names(&rig.work(work(2, 3)), &tip);
         assert_eq!(rig.work(work(2, 3)), NOTHING, "nothing new");
     }
+}
+
+#[test]
+fn an_operators_least_difficulty_holds_for_channels_old_and_new() {
+    let target = |rig: &Rig, channel| U256(rig.model.channels[&channel].target.0);
+    let mut rig = ready(Options::default());
+    rig.open(Kind::Extended, Lane::Control);
+    assert_eq!(target(&rig, 2), ANY);
+    let least = Difficulty(2e-9);
+    let floor = U256::from(Target::from_difficulty(least));
+    rig.pool.set_min_difficulty(Some(least));
+    assert_eq!(rig.wait(SECOND), NOTHING, "not before its hashrate is looked at");
+    assert_names(&rig.wait(4 * SECOND), &["SetTarget", "NewExtendedMiningJob"]);
+    assert_eq!(target(&rig, 2), floor);
+    rig.mine_and_submit(2);
+    assert_eq!(rig.credited.len(), 1);
+
+    rig.open(Kind::Standard, Lane::Control);
+    assert_eq!(target(&rig, 3), floor);
+    assert_eq!(rig.update(2, 0.0, ANY), NOTHING, "what the client would take makes no difference");
+    rig.wait(SECOND);
+    assert_names(&rig.update(2, 0.0, all_of(7)), &["SetTarget", "NewExtendedMiningJob"]);
+    assert_eq!(target(&rig, 2), all_of(7), "unless that is harder");
+
+    rig.pool.set_min_difficulty(None);
+    rig.wait(5 * SECOND);
+    assert_eq!((target(&rig, 2), target(&rig, 3)), (all_of(7), ANY));
+    assert_eq!(rig.closed, None);
 }
 
 #[test]

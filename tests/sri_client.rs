@@ -156,6 +156,7 @@ async fn every_block_connects() {
         handshake_timeout: Duration::from_secs(10),
         max_connections: 10,
         max_connections_per_ip: 10,
+        max_tcp_connections: 10,
         quic: quic::Options::default(),
         pool: pool_options(Options::default()),
         template: template::Options::embedded(regtest::Options {

@@ -2,18 +2,21 @@
 
 mod demo;
 mod keygen;
+mod limits;
 mod mine;
+mod module;
 mod ping;
 mod run;
 mod terminal;
 
+use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Environment};
 
 /// The file that is read when no other is named.
 const CONFIG_FILE: &str = "config.toml";
@@ -45,9 +48,14 @@ enum Command {
     Keygen(keygen::Args),
 }
 
-/// Runs the command that the arguments name.
+/// Runs the command that the arguments name. blvm-node gives none, but its environment.
 #[must_use]
 pub fn main() -> ExitCode {
+    if env::args_os().len() <= 1
+        && let Some(environment) = Environment::of_process()
+    {
+        return module::main(environment);
+    }
     let cli = Cli::parse();
     let quiet = matches!(cli.command, Command::Demo(_) | Command::Ping(_));
     init_log(if quiet { "warn" } else { "info" });
@@ -79,13 +87,17 @@ enum Failure {
 }
 
 impl Failure {
+    fn told(self) -> (ExitCode, Box<dyn std::error::Error>) {
+        match self {
+            Self::Run(error) => (1.into(), error),
+            Self::Config(error) => (3.into(), error.into()),
+        }
+    }
+
     fn exit(self) -> ExitCode {
-        let (code, error) = match self {
-            Self::Run(error) => (1, error),
-            Self::Config(error) => (3, error.into()),
-        };
+        let (code, error) = self.told();
         eprintln!("error: {error}");
-        ExitCode::from(code)
+        code
     }
 }
 
@@ -111,13 +123,16 @@ fn config(path: Option<PathBuf>) -> Result<Option<Config>, ConfigError> {
 
 /// The log goes to standard error; `RUST_LOG` overrides the level.
 fn init_log(default: &str) {
-    // what that crate has to say of Bitcoin Core's interface, the source of work says better
-    let default = || EnvFilter::new(format!("{default},bitcoin_core_sv2=error"));
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(default))
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
+}
+
+fn log_filter(default: &str) -> EnvFilter {
+    // what that crate has to say of Bitcoin Core's interface, the source of work says better
+    EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},bitcoin_core_sv2=error")))
 }

@@ -1,5 +1,8 @@
 //! `config.toml`.
 
+mod blvm;
+mod layout;
+mod module;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,10 +12,15 @@ use std::{fs, io};
 
 use bitcoin::Network;
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, Deserializer};
 
+pub use self::blvm::Blvm;
+pub use self::module::Environment;
 pub use self::source::{Source, Work};
 use crate::mining::coinbase::Tag;
 use crate::mining::extranonce::ServerId;
+use crate::mining::payees::Payees;
 use crate::mining::payout::{BasisPoints, Fee, PayoutPolicy};
 use crate::mining::reward_script;
 use crate::mining::vardiff;
@@ -34,6 +42,11 @@ pub struct Config {
     pub source: Vec<Source>,
     /// The embedded chain.
     pub regtest: Option<Regtest>,
+    /// The blvm-node that this server belongs to.
+    pub blvm: Blvm,
+    /// The file that all of this was read from.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
 }
 
 /// The `[stratum_v2]` table.
@@ -57,6 +70,8 @@ pub struct StratumV2 {
     pub solo: bool,
     /// What goes to `coinbase_reward_script` of a solo miner's block, in hundredths of a percent.
     pub solo_fee: u16,
+    /// Another pool to mine for, which is not possible yet.
+    pub pool_url: Option<String>,
     /// Text in the coinbase of every block.
     pub pool_signature: String,
     /// Which of up to 64 servers on the same work this is.
@@ -88,6 +103,7 @@ impl Default for StratumV2 {
             coinbase_reward_script: None,
             solo: false,
             solo_fee: 0,
+            pool_url: None,
             pool_signature: "blvm-stratum-v2".into(),
             server_id: 0,
             shares_per_minute: 12.0,
@@ -176,24 +192,10 @@ pub struct Regtest {
 impl Config {
     /// Reads `path`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))?;
-        toml::from_str(&read).map_err(|error| {
-            let before = error.span().and_then(|span| read.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count();
-            ConfigError::Toml {
-                path: path.to_owned(),
-                line: line + 1,
-                // what is behind it may be a password
-                key: read
-                    .lines()
-                    .nth(line)
-                    .and_then(|line| line.split(['=', '#']).next())
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned(),
-                message: error.message().to_owned(),
-            }
-        })
+        let text = read(path)?;
+        let config = Self::deserialize(Deserializer::from(parse(path, &text)?));
+        let config = config.map_err(|error| parse_error(path, &text, &error))?;
+        Ok(Self { path: Some(path.to_owned()), ..config })
     }
 
     /// What the server and its parts take. All that is wrong is reported at once.
@@ -205,6 +207,11 @@ impl Config {
                 wrong.push(format!("{key} must be {must}"));
             }
         };
+        check(
+            "stratum_v2.pool_url",
+            s.pool_url.as_ref().is_none_or(|url| url.trim().is_empty()),
+            "removed to mine on the node's own blocks: mining for another pool is not supported yet",
+        );
         check("stratum_v2.share_batch_size", s.share_batch_size > 0, "at least 1");
         check(
             "stratum_v2.shares_per_minute",
@@ -232,6 +239,22 @@ impl Config {
         check("quic.receive_window", window.contains(&q.receive_window), "4096 to 16777216 bytes");
         check("quic.send_window", window.contains(&q.send_window), "4096 to 16777216 bytes");
         check("quic.socket_buffer", q.socket_buffer <= 1 << 30, "at most 1073741824 bytes");
+        let b = &self.blvm;
+        check(
+            "blvm.datum",
+            !(b.datum && s.solo),
+            "false with stratum_v2.solo = true: solo miners' blocks are theirs",
+        );
+        check(
+            "blvm.datum",
+            !b.datum || b.all_capabilities,
+            "false without blvm.all_capabilities = true: the node has to allow calls of its modules",
+        );
+        check(
+            "blvm.datum",
+            !b.datum || (b.socket_path.is_some() && b.connect != Some(false)),
+            "false without blvm.socket_path, and with blvm.connect = false: it is called by way of the node",
+        );
         let server_id = ServerId::new(s.server_id);
         check("stratum_v2.server_id", server_id.is_some(), "0 to 63");
         let tag = Tag::new(s.pool_signature.as_bytes());
@@ -260,6 +283,7 @@ impl Config {
             handshake_timeout: timeout,
             max_connections: s.max_connections,
             max_connections_per_ip: s.max_connections_per_ip,
+            max_tcp_connections: usize::MAX,
             quic: quic::Options {
                 handshake_timeout: timeout,
                 idle_timeout: Duration::from_secs(q.idle_timeout),
@@ -283,13 +307,19 @@ impl Config {
     /// The network to mine on.
     #[must_use]
     pub fn network(&self) -> Network {
-        let usual = if self.source.is_empty() { Chain::Regtest } else { Chain::Main };
+        let usual = if self.has_source() { Chain::Main } else { Chain::Regtest };
         self.stratum_v2.network.unwrap_or(usual).into()
+    }
+
+    /// Whether work comes from a node, and not from the embedded chain.
+    #[must_use]
+    pub fn has_source(&self) -> bool {
+        !self.source.is_empty() || self.blvm.names_node()
     }
 
     fn template(&self, payout: &PayoutPolicy) -> Result<template::Options, Vec<String>> {
         let network = self.network();
-        if self.source.is_empty() {
+        if !self.has_source() {
             if network != Network::Regtest {
                 return Err(vec![format!(
                     "stratum_v2.network is {network}: that takes a [[source]], a node to have work from"
@@ -313,12 +343,21 @@ impl Config {
         });
         let common = source::Common {
             network,
-            room: payout.room(),
+            room: if self.blvm.datum { payout.room().plus(Payees::ROOM) } else { payout.room() },
             pace,
             work: &self.work,
             data_dir: &self.stratum_v2.data_dir,
         };
         let mut sources = Vec::new();
+        if self.source.is_empty() {
+            match self.blvm.source(network).and_then(|source| {
+                // what it may complain of is the URL
+                source.options(&common).map_err(|error| format!("[blvm] rpc_{error}"))
+            }) {
+                Ok(options) => sources.push(options),
+                Err(error) => wrong.push(error),
+            }
+        }
         for (number, source) in self.source.iter().enumerate() {
             match source.options(&common) {
                 Ok(options) => sources.push(options),
@@ -340,7 +379,7 @@ impl Config {
         let script = script.map_err(|error| format!("coinbase_reward_script: {error}"))?;
         let rate = BasisPoints::new(*solo_fee).ok_or("solo_fee must be below 10000, which is all")?;
         match (solo, solo_fee, script) {
-            (false, 0, None) if !self.source.is_empty() => {
+            (false, 0, None) if self.has_source() => {
                 Err("coinbase_reward_script must say who is paid (or set solo = true)".into())
             }
             (false, 0, script) => {
@@ -358,6 +397,42 @@ impl Config {
                 Ok(PayoutPolicy::Solo { fee, network })
             }
         }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| ConfigError::Read(path.to_owned(), error))
+}
+
+/// The tables and keys, each where it belongs.
+fn parse<'t>(path: &Path, text: &'t str) -> Result<Spanned<DeTable<'t>>, ConfigError> {
+    let mut top = DeTable::parse(text).map_err(|error| parse_error(path, text, &error))?;
+    let twice = layout::settle(top.get_mut());
+    if twice.is_empty() {
+        return Ok(top);
+    }
+    let told = |key| {
+        format!("{}: {key} stands at the top and as stratum_v2.{key}: remove one of them", path.display())
+    };
+    Err(ConfigError::Values(twice.iter().map(told).collect()))
+}
+
+fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let key = |line: usize| {
+        let line = text.lines().nth(line).and_then(|line| line.split(['=', '#']).next());
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count();
+    ConfigError::Toml {
+        path: path.to_owned(),
+        line: line + 1,
+        // what is behind it may be a password
+        key: key(line),
+        message: match key(line).ends_with("password") {
+            true => layout::without_value(error),
+            false => error.message().to_owned(),
+        },
     }
 }
 

@@ -100,6 +100,15 @@ pub(super) struct Common<'c> {
 }
 
 impl Source {
+    /// The file that it names.
+    pub(super) fn path_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::BitcoinRpc { cookie_file, .. } => cookie_file.as_mut(),
+            Self::BitcoinIpc { socket, .. } => Some(socket),
+            Self::TemplateProvider { .. } => None,
+        }
+    }
+
     /// What is wrong is told without the table's name.
     pub(super) fn options(&self, common: &Common<'_>) -> Result<SourceOptions, String> {
         let Common { network, room, .. } = *common;

@@ -8,6 +8,7 @@ pub mod hash;
 pub mod job;
 pub mod merkle;
 pub mod moment;
+pub mod payees;
 pub mod payout;
 pub mod reward_script;
 pub mod share;

@@ -58,7 +58,8 @@ pub struct Room {
 }
 
 impl Room {
-    fn of(script: &Script) -> Self {
+    /// What one output to `script` takes.
+    pub(super) fn of(script: &Script) -> Self {
         let size = bitcoin::consensus::encode::serialize(&output(script, 0)).len();
         Self {
             size: u32::try_from(size).unwrap_or(u32::MAX),
@@ -66,7 +67,9 @@ impl Room {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self { size: self.size.saturating_add(other.size), sigops: self.sigops.saturating_add(other.sigops) }
     }
 }

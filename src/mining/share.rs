@@ -10,7 +10,7 @@ use super::extranonce::{EXTRANONCE_LEN, ExtranoncePrefix, PREFIX_LEN, ROLLABLE};
 use super::hash::sha256d_header;
 use super::job::Job;
 use super::payout::PayoutClass;
-use super::{Difficulty, Target, Tip};
+use super::{Difficulty, Target, TemplateSerial, Tip};
 
 /// The version bits that a miner may roll (BIP323).
 pub const VERSION_ROLLING_MASK: u32 = 0x1fff_ffe0;
@@ -105,6 +105,8 @@ pub struct Share {
     pub difficulty: Difficulty,
     /// The height of the block worked on.
     pub height: u32,
+    /// What its job was made of.
+    pub template: TemplateSerial,
     /// The header's hash, as SHA-256 puts it out.
     pub hash: [u8; 32],
     /// Whether it is a solution too.
@@ -216,6 +218,19 @@ pub enum Rejection {
 impl Rejection {
     /// How many reasons there are.
     pub const COUNT: usize = Self::Duplicate as usize + 1;
+
+    /// All of them, each at its [index](Self::index).
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::InvalidChannelId,
+        Self::Stale,
+        Self::InvalidJobId,
+        Self::TimeOutOfRange,
+        Self::VersionRollingNotAllowed,
+        Self::NonRollableVersionBit,
+        Self::BadExtranonceSize,
+        Self::DifficultyTooLow,
+        Self::Duplicate,
+    ];
 
     /// The reason's place among them.
     #[must_use]

@@ -33,6 +33,8 @@ const SLOWDOWN: f64 = 4.0;
 /// How much easier a channel becomes by silence alone once it is known to work: its miner will be
 /// back, and shall not drown us then.
 const SILENCE: f64 = 64.0;
+/// Where shares are rarer than they are wanted, so many tell something before one was to be expected.
+const TELLING: f64 = 4.0;
 /// No miner is this fast.
 const FASTEST: Hashrate = Hashrate(1e21);
 
@@ -68,6 +70,8 @@ pub struct Vardiff {
     nominal: Hashrate,
     /// The easiest target that the client takes.
     max_target: Target,
+    /// The easiest target that the operator gives.
+    easiest: Target,
     /// The hashrate for which the target is chosen.
     estimate: Hashrate,
     target: Target,
@@ -91,6 +95,7 @@ impl Vardiff {
             options,
             nominal,
             max_target,
+            easiest: Target::MAX,
             estimate: nominal,
             target: max_target,
             opened_at: now,
@@ -126,6 +131,16 @@ impl Vardiff {
         if is_flooded { self.checked_at } else { self.checked_at + self.interval() }
     }
 
+    /// From now on no target is easier than this, however slow the miner. That changes what shares
+    /// weigh, not what is known of the miner.
+    pub fn set_easiest(&mut self, easiest: Target) {
+        if self.easiest != easiest {
+            self.easiest = easiest;
+            self.assume(self.estimate.0);
+            self.await_flood();
+        }
+    }
+
     /// Looks at the evidence, if it is time to. Returns the new target if it is to change: from
     /// then on it is the one in force, and must be announced with SetTarget.
     pub fn poll(&mut self, now: Moment) -> Option<Target> {
@@ -136,6 +151,10 @@ impl Vardiff {
         self.checked_at = now;
         let hurried = self.is_hurried();
         let news = self.evidence(&self.recent, now);
+        if self.is_held_back() && news.expected < 1.0 && news.shares < TELLING {
+            // looking every minute for what comes once in hours, one would see a miracle each time
+            return None;
+        }
         if news.calls_for_change(if hurried { SURPRISE_HURRIED } else { SURPRISE_SETTLED }) {
             self.assume(self.believable(&news));
             self.recent = Tally::new(now);
@@ -184,8 +203,17 @@ impl Vardiff {
     /// Chooses the target by a hashrate (hashes per second), or by the nearest one in reason.
     fn assume(&mut self, estimate: f64) {
         self.estimate = Hashrate(estimate.max(self.options.slowest.0).min(FASTEST.0));
-        self.target =
-            Target::for_hashrate(self.estimate, self.options.shares_per_minute).min(self.max_target);
+        self.target = self.wanted().min(self.max_target).min(self.easiest);
+    }
+
+    /// The target at which shares would come at the wanted pace.
+    fn wanted(&self) -> Target {
+        Target::for_hashrate(self.estimate, self.options.shares_per_minute)
+    }
+
+    /// Shares come less often than they are wanted, as the target must not be any easier.
+    fn is_held_back(&self) -> bool {
+        self.target < self.wanted()
     }
 
     /// What `news` say the hashrate is, as far as they are believed.
@@ -473,6 +501,71 @@ mod tests {
         assert!((40..110).contains(&simulation.shares), "{} shares", simulation.shares);
         let estimate = simulation.vardiff.estimate().get();
         assert!((2e8..5e9).contains(&estimate), "{estimate:e}");
+    }
+
+    /// A miner whose shares an operator makes a thousand times rarer than they would be.
+    fn held_back(seed: u64, claimed: f64) -> Simulation {
+        let mut simulation = Simulation::new(seed, claimed, 1e12);
+        simulation.vardiff.set_easiest(Target::for_hashrate(hashrate(1e15), WANTED));
+        simulation.working_on = simulation.vardiff.target();
+        simulation
+    }
+
+    #[test]
+    fn an_operators_floor_does_not_spoil_the_estimate() {
+        let floor = Target::for_hashrate(hashrate(1e15), WANTED);
+        let mut right = 0;
+        for seed in 0..100 {
+            let mut simulation = held_back(seed, 1e12);
+            for _ in 0..24 {
+                simulation.run(HOUR);
+                assert_eq!(simulation.vardiff.target(), floor);
+                right += u32::from((2.5e11..4e12).contains(&simulation.vardiff.estimate().get()));
+            }
+        }
+        assert!(right > 2_300, "{right} of 2400");
+        // one whose claim is far from true is found out by and by
+        let mut simulation = held_back(1, 1e14);
+        simulation.run(24.0 * HOUR);
+        let estimate = simulation.vardiff.estimate().get();
+        assert!((2e11..1e13).contains(&estimate), "{estimate:e}");
+    }
+
+    #[test]
+    fn a_share_that_comes_once_in_days_is_no_miracle() {
+        let mut right = 0;
+        for seed in 0..10 {
+            let mut simulation = Simulation::new(seed, 1e12, 1e12);
+            simulation.vardiff.set_easiest(Target::for_hashrate(hashrate(1e17), WANTED));
+            simulation.working_on = simulation.vardiff.target();
+            for _ in 0..100 {
+                simulation.run(10.0 * HOUR);
+                right += u32::from((1e11..1e13).contains(&simulation.vardiff.estimate().get()));
+            }
+        }
+        // four shares where 0.3 were to be expected: that happens too, and takes as long to be seen through
+        assert!(right > 900, "{right} of 1000");
+    }
+
+    #[test]
+    fn a_floor_that_goes_leaves_the_wanted_pace() {
+        let on_pace = on_pace(2.0, |seed| {
+            let mut simulation = held_back(seed, 1e12);
+            simulation.run(10.0 * HOUR);
+            simulation.vardiff.set_easiest(Target::MAX);
+            simulation.announced.push_back((simulation.now, simulation.vardiff.target()));
+            simulation.run(10.0 * MINUTE);
+            simulation
+        });
+        assert!(on_pace >= 90, "{on_pace} of 100");
+    }
+
+    #[test]
+    fn a_floor_is_no_ceiling() {
+        let mut simulation = held_back(1, 1e12);
+        simulation.hashrate = 1e17;
+        simulation.run(10.0 * MINUTE);
+        assert!((6.0..24.0).contains(&simulation.pace()), "{}", simulation.pace());
     }
 
     #[test]

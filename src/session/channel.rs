@@ -204,7 +204,8 @@ impl Channel {
                 account: self.account.clone(),
             })
         });
-        Ok(Judged { hash: verdict.hash, height: tip.height, target: *target, solution })
+        let template = job.job.template.serial;
+        Ok(Judged { hash: verdict.hash, height: tip.height, template, target: *target, solution })
     }
 
     /// How many shares are remembered.
@@ -218,6 +219,7 @@ impl Channel {
 pub(super) struct Judged {
     pub(super) hash: [u8; 32],
     pub(super) height: u32,
+    pub(super) template: TemplateSerial,
     pub(super) target: Target,
     pub(super) solution: Option<Box<Solution>>,
 }

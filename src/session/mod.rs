@@ -36,19 +36,24 @@ use timers::Timers;
 
 pub use lane::Lane;
 pub use options::Options;
+pub use setup::VERSION;
 
 use crate::mining::extranonce::ExtranoncePrefix;
 use crate::mining::job::Job;
 use crate::mining::moment::Moment;
 use crate::mining::payout::{IdentityError, PayoutClass};
 use crate::mining::share::{Account, Rejection, Share, Solution};
-use crate::mining::{Template, Work};
+use crate::mining::{Target, Template, Work};
 use crate::wire::{ChannelId, Header, WireError};
 
 /// What all sessions share, as one of them sees it.
 pub trait Shared {
     /// Who is paid for the blocks of this user.
     fn class_for(&self, user_identity: &str) -> Result<PayoutClass, IdentityError>;
+
+    /// The easiest target that a channel is given: one that opens at once, any other when its
+    /// hashrate is looked at next.
+    fn easiest_target(&self) -> Target;
 
     /// A part of the search space that no one else has, nor has had for `work` or any that comes
     /// after it. None when all are taken.

@@ -118,7 +118,7 @@ impl Connection {
         // the group's id comes before that of its first channel
         self.group_of(&account.class);
         let id = self.next_channel();
-        Ok(Channel::new(
+        let mut channel = Channel::new(
             id,
             request.kind,
             lane,
@@ -128,7 +128,10 @@ impl Connection {
             max_target,
             now,
             &out.options,
-        ))
+        );
+        channel.vardiff.set_easiest(shared.easiest_target());
+        channel.target = channel.vardiff.target();
+        Ok(channel)
     }
 }
 

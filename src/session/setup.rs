@@ -15,7 +15,7 @@ use crate::wire::extensions::{
 use crate::wire::{Header, Message};
 
 /// The one protocol version there is.
-const VERSION: u16 = 2;
+pub const VERSION: u16 = 2;
 /// What a client may ask for.
 const SUPPORTED: u32 = REQUIRES_STANDARD_JOBS | REQUIRES_VERSION_ROLLING;
 

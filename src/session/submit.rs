@@ -112,6 +112,7 @@ impl Connection {
             worker: origin.worker,
             difficulty,
             height: judged.height,
+            template: judged.template,
             hash: judged.hash,
             solution: judged.solution.is_some(),
         });

@@ -60,6 +60,7 @@ impl Connection {
         if now < channel.reminder {
             return;
         }
+        channel.vardiff.set_easiest(shared.easiest_target());
         channel.vardiff.poll(now);
         self.retarget(out, now, id, shared);
         self.remind(out, id);

@@ -11,19 +11,19 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Waits that double from one failure to the next.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// Failures in a row.
     failures: u32,
 }
 
 impl Backoff {
     /// It works: the next failure is a first one again.
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
     /// Waits after another failure.
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         sleep(self.next()).await;
     }
 

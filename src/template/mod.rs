@@ -6,11 +6,12 @@
 //!       └──Delivery── courier (to disk first, then to every source) <─Found┘
 //! ```
 
-mod backoff;
+pub(crate) mod backoff;
 #[cfg(feature = "bitcoin-ipc")]
 pub mod bitcoin_ipc;
 pub mod bitcoin_rpc;
 mod block;
+mod blocks;
 mod failover;
 mod numbering;
 mod offer;
@@ -30,13 +31,14 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 pub use self::block::FoundBlock;
+pub use self::blocks::Blocks;
 use self::failover::Failover;
 pub use self::offer::{Body, Draft, Offer, Transactions};
 pub use self::pace::Pace;
 use self::publish::Publisher;
 use self::solutions::{Courier, Fate, StoreError};
 use self::source::{Feed, Outlet, States};
-pub use self::source::{Source, SourceOptions, State};
+pub use self::source::{Refresh, Source, SourceOptions, State};
 use crate::mining::TemplateSerial;
 use crate::pool::{Found, StratumV2Pool};
 
@@ -57,6 +59,30 @@ pub struct Options {
 }
 
 /// Runs the sources of work: publishes what there is to mine on, and hands blocks in.
+///
+/// [`StratumV2Server`](crate::server::StratumV2Server) has one. A program with listeners of its own starts one
+/// for its [pool](StratumV2Pool):
+///
+/// ```
+/// use std::sync::Arc;
+/// use blvm_stratum_v2::mining::TemplateSerial;
+/// use blvm_stratum_v2::pool::{Found, StratumV2Pool};
+/// use blvm_stratum_v2::template::{BlockTemplateGenerator, Options};
+/// use tokio::sync::{mpsc, watch};
+///
+/// async fn generate(
+///     options: Options,
+///     pool: Arc<StratumV2Pool>,
+///     found: mpsc::Receiver<Found>,
+///     shutdown: watch::Receiver<bool>,
+/// ) -> Result<(), Box<dyn std::error::Error>> {
+///     let (first, now) = (TemplateSerial(1), 1_800_000_000);
+///     let sources = options.sources.iter().map(|source| source.open(first, now));
+///     let sources = sources.collect::<Result<_, _>>()?;
+///     BlockTemplateGenerator::start(sources, &options, first, pool, found)?.run(shutdown).await;
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct BlockTemplateGenerator {
     pool: Arc<StratumV2Pool>,
@@ -66,6 +92,7 @@ pub struct BlockTemplateGenerator {
     failover: Failover,
     publisher: Publisher,
     courier: Courier,
+    blocks: Blocks,
     /// Since when no source has had work, and when to say so next.
     idle: Option<(Instant, Instant)>,
     /// The sources. They end with this.
@@ -123,14 +150,29 @@ impl BlockTemplateGenerator {
             failover: Failover::default(),
             publisher,
             courier,
+            blocks: Blocks::default(),
             idle: None,
             running: JoinSet::new(),
             feeds: Vec::new(),
         }
     }
 
+    /// Has the sources look for something new. Those whose nodes tell them of it by themselves do not
+    /// need it.
+    #[must_use]
+    pub fn refresh(&self) -> Refresh {
+        self.feeds.first().map_or_else(Refresh::default, |(_, feed)| feed.refresh().clone())
+    }
+
+    /// Gives the blocks that are found to somebody else besides the sources.
+    #[must_use]
+    pub fn blocks(&self) -> Blocks {
+        self.blocks.clone()
+    }
+
     /// Runs until `shutdown` turns true. What was found before is still handed in then.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut payees = self.pool.payees();
         loop {
             let next = self.publish_due(Instant::now());
             tokio::select! {
@@ -138,6 +180,8 @@ impl BlockTemplateGenerator {
                 Some(found) = self.found.recv(), if self.courier.has_room() => self.hand_in(found),
                 () = self.courier.settled(), if !self.courier.has_room() => {}
                 Some(ended) = self.running.join_next_with_id() => self.has_failed(ended),
+                // the pool, which is kept here, has the other side
+                _ = payees.changed() => {}
                 () = sleep_until(next) => {}
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
@@ -234,6 +278,7 @@ impl BlockTemplateGenerator {
             Ok(block) => block,
             Err(error) => return refuse(&pool, &error),
         };
+        self.blocks.give(&block);
         self.courier.take(block, move |block, outcome| {
             let (stats, user) = (pool.stats().of(transport), &*solution.account.user);
             let (hash, height, words) = (block.hash, block.height, outcome.words);

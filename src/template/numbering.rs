@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Draft, Offer};
+use crate::mining::payees::Payees;
 use crate::mining::{Template, TemplateSerial, Work};
 
 /// How many drafts are kept for solutions: more than a channel has jobs, and some of the tip
@@ -14,6 +15,8 @@ const KEPT: usize = 80;
 #[derive(Debug)]
 pub(super) struct Numbering {
     next: TemplateSerial,
+    /// Who the last work was to pay before the operator.
+    payees: Option<Arc<Payees>>,
     /// What the last work had.
     current: Vec<(Arc<Draft>, Arc<Template>)>,
     /// What was mined on, newest first.
@@ -22,12 +25,17 @@ pub(super) struct Numbering {
 
 impl Numbering {
     pub(super) fn new(first: TemplateSerial) -> Self {
-        Self { next: first, current: Vec::new(), kept: VecDeque::new() }
+        Self { next: first, payees: None, current: Vec::new(), kept: VecDeque::new() }
     }
 
     /// The work that an offer makes. What was in the last work too keeps its serial: everything
-    /// else gets a new one, and so does the draft if it is to be `anew`.
-    pub(super) fn work(&mut self, offer: &Offer, anew: bool) -> Work {
+    /// else gets a new one, and so does the draft if it is to be `anew`. With other payees everything is new: miners
+    /// look at the serial to see whether they have a job.
+    pub(super) fn work(&mut self, offer: &Offer, payees: Option<Arc<Payees>>, anew: bool) -> Work {
+        if payees != self.payees {
+            self.current.clear();
+            self.payees = payees;
+        }
         let template = self.template(&offer.draft, anew);
         let future: Vec<_> = offer.future.iter().map(|draft| self.template(draft, false)).collect();
         if self.draft(template.serial).is_none() {
@@ -38,6 +46,11 @@ impl Numbering {
         let templates = std::iter::once(&template).chain(&future).cloned();
         self.current = drafts.zip(templates).collect();
         Work { tip: offer.tip.clone(), template, future }
+    }
+
+    /// Who the last work was to pay before the operator.
+    pub(super) fn payees(&self) -> Option<&Arc<Payees>> {
+        self.payees.as_ref()
     }
 
     /// What a template was made of.

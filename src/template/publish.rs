@@ -49,7 +49,7 @@ impl Publisher {
             return self.publish(source, offer, false, now);
         };
         let due = self.pace.due(&last.offer, last.at, &offer);
-        if now >= due {
+        if now >= due || self.pays_others() {
             let anew = Arc::ptr_eq(&last.offer.draft, &offer.draft);
             return self.publish(source, offer, anew, now);
         }
@@ -74,10 +74,15 @@ impl Publisher {
     pub(super) fn repeat(&mut self, now: Instant) -> Option<Instant> {
         let last = self.last.as_ref()?;
         let due = last.at + self.pace.max_interval;
-        if now < due {
+        if now < due && !self.pays_others() {
             return Some(due);
         }
         Some(self.publish(last.source, last.offer.clone(), true, now))
+    }
+
+    /// Whether it is for others than the pool's present payees to be paid by what was published last.
+    fn pays_others(&self) -> bool {
+        self.pool.payees().borrow().as_ref() != self.numbering.payees()
     }
 
     /// What a solution was mined on.
@@ -89,7 +94,8 @@ impl Publisher {
         let same_tip = |last: &&Published| Arc::ptr_eq(&last.offer.tip, &offer.tip);
         let tip_at = self.last.as_ref().filter(same_tip).map_or(at, |last| last.tip_at);
         let gone = anew && self.last.as_ref().is_some_and(|last| last.gone);
-        let mut work = self.numbering.work(&offer, anew);
+        let payees = self.pool.payees().borrow().clone();
+        let mut work = self.numbering.work(&offer, payees, anew);
         if anew {
             // time goes on at the source as here, whatever our clock says
             let mut tip = (*offer.tip).clone();

@@ -80,12 +80,30 @@ impl State {
     }
 }
 
+/// Has sources that are not told of news by their node look for it, all at once.
+#[derive(Debug, Clone, Default)]
+pub struct Refresh(Arc<watch::Sender<()>>);
+
+impl Refresh {
+    /// There may be something new.
+    pub fn ask(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Changes each time that somebody asks from now on.
+    #[must_use]
+    pub fn asked(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
+}
+
 /// Where a source puts what it has.
 #[derive(Debug, Clone)]
 pub struct Feed {
     name: Arc<str>,
     index: usize,
     states: Arc<watch::Sender<Known>>,
+    refresh: Refresh,
 }
 
 impl Feed {
@@ -94,9 +112,13 @@ impl Feed {
     pub fn new(names: &[Arc<str>]) -> (Vec<Self>, States) {
         let known = Known { states: vec![State::Starting; names.len()], tips: VecDeque::new() };
         let (states, all) = watch::channel(known);
-        let states = Arc::new(states);
-        let feed =
-            |(index, name): (usize, &Arc<str>)| Self { name: name.clone(), index, states: states.clone() };
+        let (states, refresh) = (Arc::new(states), Refresh::default());
+        let feed = |(index, name): (usize, &Arc<str>)| Self {
+            name: name.clone(),
+            index,
+            states: states.clone(),
+            refresh: refresh.clone(),
+        };
         (names.iter().enumerate().map(feed).collect(), all)
     }
 
@@ -104,6 +126,12 @@ impl Feed {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Who may have news before the source has.
+    #[must_use]
+    pub fn refresh(&self) -> &Refresh {
+        &self.refresh
     }
 
     /// The source has work, which supersedes what it had before.

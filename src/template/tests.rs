@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::hashes::Hash;
-use bitcoin::{BlockHash, Script};
+use bitcoin::{Amount, BlockHash, Script, ScriptBuf, TxOut};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -13,11 +13,12 @@ use super::*;
 use crate::mining::coinbase::Tag;
 use crate::mining::extranonce::{BootEpoch, ServerId};
 use crate::mining::job::Job;
+use crate::mining::payees::Payees;
 use crate::mining::payout::{PayoutClass, PayoutPolicy};
 use crate::mining::share::{Account, Solution};
 use crate::mining::{Coinbase, Target, Tip, Work};
 use crate::pool::{self, CountOnly, Found};
-use crate::session;
+use crate::session::{self, Shared};
 use crate::wire::url::Transport;
 
 const PACE: Pace = Pace {
@@ -376,4 +377,89 @@ async fn a_source_that_fails_is_down() {
         sleep(Duration::from_millis(1)).await;
     }
     assert!(states.borrow()[1].offer().is_some());
+}
+
+fn payees(value: u64) -> Option<Arc<Payees>> {
+    let output = TxOut { value: Amount::from_sat(value), script_pubkey: ScriptBuf::from_bytes(vec![0x53]) };
+    Some(Arc::new(Payees::new(vec![output]).unwrap()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_other_payees_all_work_is_new_at_once() {
+    let mut rig = Rig::start(1);
+    let constant = Offer { future: vec![draft(8, 6_000)], ..offer(7, 5_000) };
+    rig.feeds[0].offer(constant.clone());
+    let mut before = rig.published().await.unwrap();
+    for (turn, payees) in [payees(1), payees(2), None].into_iter().enumerate() {
+        rig.pool.set_payees(payees.clone());
+        let after = rig.published().await.unwrap();
+        assert!(after.template.serial > before.template.serial, "{turn}");
+        assert!(after.future[0].serial > before.future[0].serial, "{turn}: what is prepared too");
+        rig.pool.set_payees(payees);
+        rig.feeds[0].offer(constant.clone());
+        assert_eq!(
+            rig.published().await.unwrap().template.serial,
+            after.template.serial,
+            "they are the same"
+        );
+        before = after;
+    }
+    // also where it would have been held back, and when the source is gone
+    rig.feeds[0].offer(Offer { draft: draft(7, 5_001), ..constant.clone() });
+    assert_eq!(value(&rig.published().await), 5_000);
+    rig.pool.set_payees(payees(3));
+    assert_eq!(value(&rig.published().await), 5_001);
+    rig.feeds[0].down("gone");
+    let before = rig.published().await.unwrap();
+    rig.pool.set_payees(payees(4));
+    let after = rig.published().await.unwrap();
+    assert!(after.template.serial > before.template.serial);
+    // back, with what it had: what was mined on for others is not what is mined on
+    rig.pool.set_payees(payees(5));
+    rig.feeds[0].offer(constant);
+    assert!(rig.published().await.unwrap().template.serial > after.template.serial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_of_the_operator_pay_the_payees() {
+    let mut rig = Rig::start(1);
+    rig.feeds[0].offer(offer(7, 5_000));
+    let operator = PayoutClass::Pool(Script::from_bytes(&[0x51]).into());
+    let miner = PayoutClass::Solo { miner: Script::from_bytes(&[0x52]).into(), fee: None };
+    let paid = |work: &Work, pool: &Arc<StratumV2Pool>, class: &PayoutClass| {
+        let job = pool.job(&work.template, class).unwrap();
+        let outputs = job.coinbase.transaction(&[0; 20]).unwrap().output;
+        outputs.iter().map(|o| (o.script_pubkey.as_bytes()[0], o.value.to_sat())).collect::<Vec<_>>()
+    };
+    let before = rig.published().await.unwrap();
+    let job = rig.pool.job(&before.template, &operator).unwrap();
+    assert_eq!(paid(&before, &rig.pool, &operator), [(0x51, 5_000)]);
+    for (payees, expected) in [
+        (payees(4_999), vec![(0x53, 4_999), (0x51, 1)]),
+        (payees(5_000), vec![(0x53, 5_000)]),
+        (payees(5_001), vec![(0x51, 5_000)]),
+        (None, vec![(0x51, 5_000)]),
+    ] {
+        rig.pool.set_payees(payees);
+        let work = rig.published().await.unwrap();
+        assert_eq!(paid(&work, &rig.pool, &operator), expected);
+        assert_eq!(paid(&work, &rig.pool, &miner), [(0x52, 5_000)], "a solo miner's block is his");
+        let variant = rig.pool.variant(&work.template, &operator, 9).unwrap();
+        assert_eq!(variant.coinbase.transaction(&[0; 20]).unwrap().output.len(), expected.len());
+    }
+    assert_eq!(job.coinbase.transaction(&[0; 20]).unwrap().output.len(), 1, "what is made stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_found_block_is_given_to_who_listens() {
+    let (feeds, states) = Feed::new(&["source".into()]);
+    let (pool, found) = pool();
+    let generator = generator(vec!["source".into()], states, Vec::new(), pool.clone(), found);
+    let mut blocks = generator.blocks().listen();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(generator.run(stopped));
+    let mut rig = Rig { feeds, deliveries: Vec::new(), work: pool.work(), pool, _stop: stop };
+    rig.feeds[0].offer(offer(7, 5_000));
+    let hash = rig.find().await;
+    assert_eq!(blocks.recv().await.unwrap().hash, hash);
 }

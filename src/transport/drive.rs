@@ -13,11 +13,13 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Arrived, Ending, Link, LinkError};
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_now};
+use crate::journal::{Happening, endpoint};
 use crate::mining::Work;
 use crate::mining::share::{Share, Solution};
 use crate::pool::{Found, Stored, StratumV2Pool};
-use crate::session::{CloseReason, Event, Input, Output, Session};
+use crate::roster::Entry;
+use crate::session::{CloseReason, Event, Input, Output, Session, VERSION};
 use crate::stats::TransportStats;
 use crate::wire::url::Transport;
 
@@ -76,6 +78,7 @@ pub(super) async fn drive<L: Link>(
         Ending::Link(LinkError::Closed) => tracing::debug!(%peer, "connection closed"),
         Ending::Link(error) => tracing::info!(%peer, %error, "connection lost"),
     }
+    seat.leave(&ending);
     link.close(&ending).await;
 }
 
@@ -92,6 +95,8 @@ struct Seat {
     storing: VecDeque<(u64, oneshot::Receiver<()>)>,
     /// Lines logged.
     lines: u32,
+    /// Its place in the roster, once it is set up.
+    entry: Option<Arc<Entry>>,
 }
 
 impl Seat {
@@ -106,6 +111,7 @@ impl Seat {
             found: VecDeque::new(),
             storing: VecDeque::new(),
             lines: 0,
+            entry: None,
         };
         seat.stats().connections.rise();
         seat
@@ -138,6 +144,9 @@ impl Seat {
             if let Some(address) = link.moved() {
                 tracing::debug!(peer = %self.peer, to = %address, "peer has moved");
                 self.peer.address = address;
+                if let Some(entry) = &self.entry {
+                    entry.moved_to(address);
+                }
             }
             self.session.handle(self.clock.now(), Input::Tick, &*self.pool);
             self.store();
@@ -243,7 +252,11 @@ impl Seat {
     fn store(&mut self) {
         let tally = self.session.take_tally();
         self.stats().add(&tally);
+        if let Some(entry) = &self.entry {
+            entry.add(&tally, unix_now);
+        }
         let Some(number) = self.session.take_shares(&mut self.shares) else { return };
+        self.pool.journal().shares(&self.shares);
         match self.pool.store(&mut self.shares) {
             Stored::Now if self.storing.is_empty() => {
                 self.session.handle(self.clock.now(), Input::Stored(number), &*self.pool);
@@ -260,9 +273,20 @@ impl Seat {
 
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Opened { .. } => self.stats().channels.rise(),
-            Event::Closed { .. } => self.stats().channels.fall(),
-            Event::SetUp { .. } | Event::Refused { .. } => {}
+            Event::SetUp { device } => self.enter(device),
+            Event::Opened { channel, account } => {
+                self.stats().channels.rise();
+                if let Some(entry) = &self.entry {
+                    entry.opened(*channel, account);
+                }
+            }
+            Event::Closed { channel, .. } => {
+                self.stats().channels.fall();
+                if let Some(entry) = &self.entry {
+                    entry.closed(*channel);
+                }
+            }
+            Event::Refused { .. } => {}
         }
         self.lines += 1;
         match self.lines.cmp(&LOG_LINES) {
@@ -272,6 +296,23 @@ impl Seat {
             }
             Ordering::Greater => {}
         }
+    }
+}
+
+impl Seat {
+    fn enter(&mut self, device: &str) {
+        let Peer { transport, address } = self.peer;
+        self.entry = Some(self.pool.roster().enter(transport, address, device, unix_now()));
+        let endpoint = || endpoint(transport, address);
+        self.pool.journal().tell(|| Happening::Connected { endpoint: endpoint(), version: VERSION.into() });
+    }
+
+    fn leave(&mut self, reason: &dyn fmt::Display) {
+        let Some(entry) = self.entry.take() else { return };
+        self.pool.roster().leave(&entry);
+        let endpoint = || endpoint(entry.transport(), entry.came_from());
+        let reason = || reason.to_string();
+        self.pool.journal().tell(|| Happening::Disconnected { endpoint: endpoint(), reason: reason() });
     }
 }
 
@@ -323,6 +364,7 @@ impl Drop for Seat {
         }
         self.pool.hand_in_at_last(&mut self.found);
         self.store();
+        self.leave(&"the server has let go of it");
         self.stats().connections.fall();
     }
 }
@@ -345,7 +387,7 @@ mod tests {
     use crate::transport::Arrived;
     use crate::wire::codec::Str255;
     use crate::wire::common::{SetupConnection, flags};
-    use crate::wire::mining::{Mining, OpenStandardMiningChannel, SubmitSharesStandard};
+    use crate::wire::mining::{CloseChannel, Mining, OpenStandardMiningChannel, SubmitSharesStandard};
     use crate::wire::{ChannelId, Header, JobId, Message, RequestId, SequenceNumber, U256};
 
     const NOW: u32 = 1_800_000_000;
@@ -373,6 +415,8 @@ mod tests {
         heard: Arc<Mutex<Vec<Vec<u8>>>>,
         /// It hangs up instead of taking a message of this type.
         fails_at: Option<u8>,
+        /// It goes here.
+        moves: Option<SocketAddr>,
     }
 
     impl Script {
@@ -448,6 +492,10 @@ mod tests {
             Ok(())
         }
 
+        fn moved(&mut self) -> Option<SocketAddr> {
+            self.moves.take_if(|_| self.to_say.is_empty())
+        }
+
         async fn close(self, _: &Ending) {}
     }
 
@@ -512,6 +560,55 @@ mod tests {
         safe.into_iter().for_each(|safe| safe.send(()).unwrap());
         settle().await;
         assert_eq!(acknowledged(&heard), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_known_from_its_introduction_to_its_end() {
+        let (pool, _found) = pool(Sink::default());
+        let mut journal = pool.journal().listen();
+        let (silent, _stop) = start(Script::default(), &pool);
+        silent.await.unwrap();
+        assert_eq!((pool.roster().total(), journal.try_recv().is_err()), (0, true));
+
+        let elsewhere = SocketAddr::from(([192, 0, 2, 1], 2));
+        let mut script = Script { moves: Some(elsewhere), ..Script::miner() };
+        for nonce in [1, 2, 2, 3] {
+            script.share(nonce);
+        }
+        let (connection, stop) = start(script, &pool);
+        settle().await;
+        let endpoint = "tcp://127.0.0.1:1".to_owned();
+        let connected = Happening::Connected { endpoint: endpoint.clone(), version: 2 };
+        assert_eq!(journal.try_recv().unwrap(), connected);
+        let [entry] = &pool.roster().miners(9)[..] else { panic!("one is connected") };
+        assert_eq!((entry.device(), entry.peer()), ("test test test", elsewhere));
+        assert_eq!((entry.accepted(), entry.rejected()), (3, 1));
+        assert!(entry.last_share().is_some());
+        let (channels, users) = entry.channels(9);
+        assert_eq!((channels, &*users[0].user), (1, ADDRESS));
+
+        stop.send_replace(true);
+        connection.await.unwrap();
+        let reason = "the server stops".to_owned();
+        assert_eq!(journal.try_recv().unwrap(), Happening::Disconnected { endpoint, reason });
+        assert_eq!(pool.roster().total(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_dropped_leaves_the_roster() {
+        let (pool, _found) = pool(Sink::default());
+        let mut journal = pool.journal().listen();
+        let mut script = Script::miner();
+        script.say(&CloseChannel { channel_id: ChannelId(2), reason_code: Str255::default() });
+        let (connection, _stop) = start(script, &pool);
+        settle().await;
+        assert_eq!(pool.roster().total(), 1);
+        assert_eq!(pool.roster().miners(1)[0].channels(9).0, 0, "it was closed");
+        connection.abort();
+        settle().await;
+        assert_eq!(pool.roster().total(), 0);
+        assert!(matches!(journal.try_recv(), Ok(Happening::Connected { .. })));
+        assert!(matches!(journal.try_recv(), Ok(Happening::Disconnected { .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod pipe;
 pub mod quic;
 pub mod tls;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 pub use admission::{Admission, Permit};
@@ -74,6 +75,17 @@ pub(crate) enum Ending {
     Session(CloseReason),
     /// The connection is no good any more.
     Link(LinkError),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finished => f.write_str("there is nothing more to do"),
+            Self::Draining => f.write_str("the server stops"),
+            Self::Session(reason) => reason.fmt(f),
+            Self::Link(error) => error.fmt(f),
+        }
+    }
 }
 
 /// Why a connection ended without anyone wanting it to.

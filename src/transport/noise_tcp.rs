@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::drive::{Peer, drive};
 use super::pipe::{Pipe, prepare};
@@ -24,6 +24,8 @@ use crate::wire::url::Transport;
 
 /// How long to wait when no connection can be accepted, as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log says that there is no room, at most.
+const FULL_PAUSE: Duration = Duration::from_secs(60);
 
 /// A TCP socket that takes miners.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub struct NoiseListener {
     handshake_timeout: Duration,
     identity: Arc<NoiseIdentity>,
     admission: Arc<Admission>,
+    max_connections: usize,
 }
 
 impl NoiseListener {
@@ -44,7 +47,13 @@ impl NoiseListener {
         admission: Arc<Admission>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, handshake_timeout, identity, admission })
+        Ok(Self { listener, handshake_timeout, identity, admission, max_connections: usize::MAX })
+    }
+
+    /// Takes no more than `max` miners at a time, so that file descriptors are left for the rest.
+    #[must_use]
+    pub fn with_max_connections(self, max: usize) -> Self {
+        Self { max_connections: max, ..self }
     }
 
     /// Where it listens.
@@ -55,6 +64,7 @@ impl NoiseListener {
     /// Serves miners until `shutdown` turns true; connections have ended when this returns.
     pub async fn run(self, pool: Arc<StratumV2Pool>, clock: Clock, mut shutdown: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
+        let mut told_full: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -74,6 +84,17 @@ impl NoiseListener {
                     continue;
                 }
             };
+            if connections.len() >= self.max_connections {
+                if told_full.is_none_or(|told| told.elapsed() >= FULL_PAUSE) {
+                    told_full = Some(Instant::now());
+                    tracing::warn!(
+                        "miners over TCP are refused: there are {} already, and each takes a file of the \
+                         limit of open files; raise that, or let them use QUIC",
+                        self.max_connections
+                    );
+                }
+                continue;
+            }
             let permit = match self.admission.admit(address.ip()) {
                 Ok(permit) => permit,
                 Err(refusal) => {

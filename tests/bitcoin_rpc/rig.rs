@@ -7,7 +7,7 @@ use std::time::Duration;
 use blvm_stratum_v2::mining::payout::Room;
 use blvm_stratum_v2::template::bitcoin_rpc::{Auth, BitcoinRpc, Options};
 use blvm_stratum_v2::template::source::{Delivery, Feed, Known, Outlet, State, States, Verdict};
-use blvm_stratum_v2::template::{FoundBlock, Offer};
+use blvm_stratum_v2::template::{FoundBlock, Offer, Refresh};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct Rig {
     pub(crate) states: States,
     pub(crate) outlet: Outlet,
+    pub(crate) refresh: Refresh,
     folder: TempDir,
     _running: JoinSet<()>,
 }
@@ -47,7 +48,8 @@ impl Rig {
         let (mut feeds, states) = Feed::new(std::slice::from_ref(&name));
         let (outlet, deliveries) = Outlet::new(name);
         let mut running = JoinSet::new();
-        let rig = Self { states, outlet, folder, _running: JoinSet::new() };
+        let refresh = feeds[0].refresh().clone();
+        let rig = Self { states, outlet, refresh, folder, _running: JoinSet::new() };
         rig.write_cookie(USER);
         running.spawn(source.run(feeds.remove(0), deliveries));
         Self { _running: running, ..rig }

@@ -192,6 +192,21 @@ async fn templates_alone_are_enough() {
 }
 
 #[tokio::test]
+async fn somebody_else_has_heard_of_a_block() {
+    let forbidden = ["waitfornewblock", "getbestblockhash", "getblockheader"]
+        .map(|method| (method, Reply::Status(403, "")));
+    let node = Node::start(Mood { longpoll: Longpoll::No, instead: forbidden.into(), ..Mood::core() }).await;
+    let mut rig = Rig::start(&node.url());
+    rig.up().await;
+    let second = node.mine("second");
+    sleep(SECOND).await;
+    assert_eq!(node.templates(), (1, 0), "nothing tells the source itself");
+    rig.refresh.ask();
+    rig.offer(|offer| offer.tip.prev_hash == second).await;
+    assert_eq!(node.templates(), (2, 0));
+}
+
+#[tokio::test]
 async fn a_tip_that_goes_back() {
     for longpoll in [Longpoll::Waits, Longpoll::No] {
         let node = Node::start(Mood { longpoll, ..Mood::core() }).await;

@@ -88,10 +88,33 @@ impl Honest {
         .await;
     }
 
+    /// Waits for another job on the same block.
+    pub(crate) async fn another_job(&mut self) {
+        let before = self.assignments.current().cloned();
+        soon("another job for an honest miner", async {
+            while self.assignments.current().map(|now| now.job_id)
+                == before.as_ref().map(|before| before.job_id)
+            {
+                self.hear().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits for a job with this time.
     pub(crate) async fn job_at(&mut self, ntime: u32) {
         soon("a new job for an honest miner", async {
             while self.ntime() != ntime {
+                self.hear().await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until shares have to meet this target.
+    pub(crate) async fn target_is(&mut self, target: Target) {
+        soon("a new target for an honest miner", async {
+            while self.assignments.current().is_none_or(|current| current.target != target) {
                 self.hear().await;
             }
         })

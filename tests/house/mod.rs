@@ -18,6 +18,8 @@ use blvm_stratum_v2::config::Config;
 use blvm_stratum_v2::mining::extranonce::BootEpoch;
 use blvm_stratum_v2::mining::vardiff;
 use blvm_stratum_v2::mining::{Hashrate, Target, TemplateSerial, Tip, Work};
+use blvm_stratum_v2::module::api::Info;
+use blvm_stratum_v2::module::client;
 use blvm_stratum_v2::pool::{CountOnly, StratumV2Pool};
 use blvm_stratum_v2::server::{Identity, Options, StratumV2Server};
 use blvm_stratum_v2::stats::TransportStats;
@@ -81,6 +83,12 @@ impl House {
             runtime: Some(runtime),
             threads,
         }
+    }
+
+    /// Has the server keep in touch with a node.
+    pub(crate) fn join_node(&mut self, node: client::Options) {
+        let Source::Server(server) = &mut self.source else { panic!("only a whole server does") };
+        server.join_node(node, Info::default());
     }
 
     /// The listeners and their pool, on so many threads, with work that changes only by

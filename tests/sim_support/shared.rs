@@ -11,7 +11,9 @@ use blvm_stratum_v2::mining::coinbase::Tag;
 use blvm_stratum_v2::mining::extranonce::{BootEpoch, ExtranoncePrefix, ServerId};
 use blvm_stratum_v2::mining::job::Job;
 use blvm_stratum_v2::mining::payout::{IdentityError, PayoutClass, PayoutPolicy};
-use blvm_stratum_v2::mining::{Coinbase, Hashrate, Target, Template, TemplateSerial, Tip, Work, vardiff};
+use blvm_stratum_v2::mining::{
+    Coinbase, Difficulty, Hashrate, Target, Template, TemplateSerial, Tip, Work, vardiff,
+};
 use blvm_stratum_v2::pool::{CountOnly, Options, StratumV2Pool};
 use blvm_stratum_v2::session::Shared;
 
@@ -62,6 +64,10 @@ impl SimPool {
         self.pool.publish(work);
     }
 
+    pub(crate) fn set_min_difficulty(&self, difficulty: Option<Difficulty>) {
+        self.pool.set_min_difficulty(difficulty);
+    }
+
     pub(crate) fn in_use(&self) -> usize {
         self.in_use.borrow().len()
     }
@@ -70,6 +76,10 @@ impl SimPool {
 impl Shared for SimPool {
     fn class_for(&self, user_identity: &str) -> Result<PayoutClass, IdentityError> {
         self.pool.class_for(user_identity)
+    }
+
+    fn easiest_target(&self) -> Target {
+        self.pool.easiest_target()
     }
 
     fn allocate_prefix(&self, work: Option<&Arc<Work>>) -> Option<ExtranoncePrefix> {

@@ -27,6 +27,7 @@ use super::Pace;
 use super::source::{Deliveries, Feed};
 use super::tdp::converse::{self, Terms};
 use super::tdp::link::{Link, Provider};
+use crate::aside::aside;
 use crate::mining::payout::Room;
 use crate::wire::template::{CoinbaseOutputConstraints, TemplateDistribution};
 
@@ -134,7 +135,7 @@ impl Link for Channel {
         if solution {
             // those before it; what goes wrong there is no reason for anything
             let scratch = self.scratch.clone();
-            tokio::task::spawn_blocking(move || scratch.tidy());
+            tokio::spawn(aside(move || scratch.tidy()));
         }
         Ok(())
     }

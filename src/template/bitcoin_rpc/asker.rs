@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::answer::Answer;
@@ -13,6 +12,7 @@ use super::draft::{self, Fresh};
 use super::error::{Trouble, fit_for_log};
 use super::line::{Endpoint, Line};
 use super::template::Template;
+use crate::aside::aside;
 use crate::mining::payout::Room;
 use crate::template::Transactions;
 
@@ -122,7 +122,7 @@ impl Reader {
     /// miners wait for an answer.
     async fn read(self: &Arc<Self>, answer: Answer) -> Result<Fresh, Trouble> {
         let reader = self.clone();
-        let read = spawn_blocking(move || {
+        let read = aside(move || {
             let template: Template = answer.some()?;
             let mut transactions = reader.transactions.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(draft::build(&template, reader.network, reader.room, &mut transactions)?)

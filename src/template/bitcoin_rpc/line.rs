@@ -13,13 +13,14 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::answer::Answer;
 use super::auth::Auth;
 use super::error::CallError;
 use super::url::Url;
+use crate::aside::{aside, resolve};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -127,10 +128,10 @@ impl Line {
             _ => CallError::Connect { url: url.to_string(), source },
         };
         let endpoint = self.endpoint.clone();
-        let authorization = timeout(CONNECT, spawn_blocking(move || endpoint.auth.header())).await;
+        let authorization = timeout(CONNECT, aside(move || endpoint.auth.header())).await;
         let authorization =
             authorization.map_err(late)?.map_err(|error| failed(io::Error::other(error)))??;
-        let connecting = TcpStream::connect((&*url.host, url.port));
+        let connecting = async { TcpStream::connect(&resolve(&url.host, url.port).await?[..]).await };
         let stream = timeout(CONNECT, connecting).await.map_err(late)?.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);

@@ -26,10 +26,12 @@ mod template;
 mod tips;
 mod url;
 
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::Network;
+use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -37,7 +39,7 @@ pub use self::auth::{Auth, Password};
 pub use self::url::UrlError;
 
 use self::asker::Reader;
-use self::line::Endpoint;
+use self::line::{Endpoint, Line};
 use self::session::Node;
 use super::Transactions;
 use super::backoff::Backoff;
@@ -102,6 +104,21 @@ impl BitcoinRpc {
     #[must_use]
     pub fn name(&self) -> Arc<str> {
         format!("bitcoin_rpc {}", self.endpoint.url).into()
+    }
+
+    /// What program the node says that it is, as BIP14 has it: `/NAME:VERSION/`. Asked on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// The node cannot be asked, in words for the log.
+    pub async fn subversion(&self, patience: Duration) -> Result<String, Box<dyn Error + Send + Sync>> {
+        #[derive(Deserialize)]
+        struct NetworkInfo {
+            subversion: String,
+        }
+        let mut line = Line::new(self.endpoint.clone());
+        let answer = line.call("getnetworkinfo", [(); 0], patience).await?;
+        Ok(answer.some::<NetworkInfo>()?.subversion)
     }
 
     /// Feeds the generator, and takes blocks, until dropped.

@@ -63,6 +63,7 @@ impl Node {
 
         let (events, mut heard) = mpsc::channel(EVENTS);
         let (ask, longpolling) = (Notify::new(), AtomicBool::new(false));
+        let mut news = feed.refresh().asked();
         let take = |step: Step| {
             if let Some(offer) = step.offer {
                 feed.offer(offer);
@@ -85,6 +86,7 @@ impl Node {
                         Event::Tip(new) => take(follower.tip(new, longpolling.load(Relaxed), Instant::now())),
                         Event::Doubt => ask.notify_one(),
                     },
+                    Ok(()) = news.changed() => ask.notify_one(),
                     () = sleep_until(follower.due()) => take(follower.tick(Instant::now(), unix_now())),
                 }
             }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::store::{Store, StoreError};
+use crate::aside::aside;
 use crate::template::FoundBlock;
 use crate::template::source::{Delivery, Outlet, States, Verdict};
 
@@ -128,7 +129,7 @@ impl Round {
 
     /// Puts the block's file where its fate wants it.
     async fn book(self: Arc<Self>, block: Arc<FoundBlock>, fate: Fate) {
-        let booked = tokio::task::spawn_blocking(move || {
+        let booked = aside(move || {
             let Some(store) = &self.store else { return };
             let booked = match fate {
                 Fate::Taken => store.taken(block.hash),
@@ -151,7 +152,7 @@ impl Round {
             return true;
         }
         let (this, kept) = (self.clone(), block.clone());
-        let done = tokio::task::spawn_blocking(move || this.store.as_ref().map(|store| store.keep(&kept)));
+        let done = aside(move || this.store.as_ref().map(|store| store.keep(&kept)));
         match timeout(DISK_PATIENCE, done).await {
             Ok(Ok(Some(Ok(whole)))) => whole,
             Ok(Ok(Some(Err(error)))) => {

@@ -509,7 +509,8 @@ mod tests {
         assert_eq!(deliver(&outlet, &draft(&states)).await, Verdict::Sent);
         second.heard();
         drop(second);
-        let nobody = |state: &State| matches!(state, State::Down { reason, .. } if **reason == *"nobody there");
+        let nobody =
+            |state: &State| matches!(state, State::Down { reason, .. } if **reason == *"nobody there");
         states.wait_for(|states| nobody(&states[0])).await.unwrap();
         assert_eq!(deliver(&outlet, &old).await, Verdict::NotMine);
     }

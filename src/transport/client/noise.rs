@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::race::race;
 use super::{CONNECT_TIMEOUT, ClientError};
+use crate::aside;
 use crate::clock::unix_now;
 use crate::session::Lane;
 use crate::transport::pipe::{Pipe, prepare};
@@ -89,7 +90,7 @@ impl NoiseClient {
 /// The addresses of a host.
 pub(super) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
     let unknown = |error| ClientError::UnknownHost { host: host.to_owned(), error };
-    Ok(lookup_host((host, port)).await.map_err(unknown)?.collect())
+    aside::resolve(host, port).await.map_err(unknown)
 }
 
 /// A TCP connection to one of these addresses.
