@@ -47,11 +47,16 @@ pub enum Happening {
 /// An address as URLs have it: `quic://192.0.2.1:5678`.
 #[must_use]
 pub fn endpoint(transport: Transport, peer: SocketAddr) -> String {
-    let scheme = match transport {
-        Transport::Tcp => "tcp",
+    format!("{}://{peer}", transport_name(transport))
+}
+
+/// `quic` or `tcp`.
+#[must_use]
+pub fn transport_name(transport: Transport) -> &'static str {
+    match transport {
         Transport::Quic => "quic",
-    };
-    format!("{scheme}://{peer}")
+        Transport::Tcp => "tcp",
+    }
 }
 
 /// Tells one listener what happens.

@@ -2,13 +2,10 @@
 //!
 //! The program is made of `tests/peers/blvm`. Where it is missing this is skipped, except in CI.
 
+#[path = "blvm/judge.rs"]
+mod judge;
 #[path = "blvm/programs.rs"]
 mod programs;
-
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::block::{Header, Version as BlockVersion};
@@ -23,21 +20,7 @@ use bitcoin::{
 use blvm_stratum_v2::mining::Coinbase;
 use blvm_stratum_v2::module::block;
 use blvm_stratum_v2::template::FoundBlock;
-
-/// What the program prints, line by line.
-fn ask(program: &Path, input: String) -> Vec<String> {
-    let mut child = Command::new(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("blvm_block starts");
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
+use judge::ask;
 
 fn transaction(version: i32, inputs: u8, outputs: u8, lock_time: u32, witness: bool) -> Transaction {
     let input = |number: u8| TxIn {
@@ -109,11 +92,11 @@ fn the_node_reads_the_block_that_was_found() {
     ];
     let bytes = |found: &Block| block::encode(&FoundBlock::whole(found.clone()).unwrap()).unwrap().unwrap();
     let lines: Vec<_> = blocks.iter().map(|block| bytes(block).to_lower_hex_string() + "\n").collect();
-    let said = ask(&program, lines.concat());
+    let said = ask(&program, &[], lines.concat());
     assert_eq!(said, blocks.iter().map(expected).collect::<Vec<_>>());
 
     // it would say so
     let mut wrong = bytes(&blocks[0]);
     wrong.pop();
-    assert!(ask(&program, wrong.to_lower_hex_string())[0].starts_with("ERROR"));
+    assert!(ask(&program, &[], wrong.to_lower_hex_string())[0].starts_with("ERROR"));
 }

@@ -3,41 +3,24 @@
 //!
 //! The program is made of `tests/peers/blvm`. Where it is missing this is skipped, except in CI.
 
+#[path = "blvm/judge.rs"]
+mod judge;
 #[path = "blvm/programs.rs"]
 mod programs;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
 
 use blvm_stratum_v2::module::event::Event;
 use blvm_stratum_v2::module::ipc::{
     CliArg, CliSpec, CliSubcommand, EventKind, Handshake, Incoming, Invocation, InvocationResult, Outcome,
     Reply, Request, TABLES, Table,
 };
+use judge::ask;
 
 /// That of all messages here: no two of its bytes are the same.
 const ID: u64 = 0x0102_0304_0506_0708;
 
 const VERSION: &str = "0.1.83";
-
-/// What the program prints, line by line.
-fn ask(program: &Path, command: &str, input: String) -> Vec<String> {
-    let mut child = Command::new(program)
-        .arg(command)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("blvm_wire starts");
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -149,7 +132,7 @@ fn expected() -> BTreeMap<&'static str, Incoming> {
 fn we_read_what_the_node_sends() {
     let Some(program) = programs::program("blvm_wire") else { return };
     let mut expected = expected();
-    for line in ask(&program, "samples", String::new()) {
+    for line in ask(&program, &["samples"], String::new()) {
         let (name, hex) = line.split_once(' ').unwrap();
         let frame = bytes(hex);
         let decoded = Incoming::decode(&frame, Some(table()));
@@ -271,7 +254,7 @@ fn the_node_reads_what_we_send() {
     let Some(program) = programs::program("blvm_wire") else { return };
     let sent = sent();
     let input = sent.iter().map(|(message, _)| hex(message) + "\n").collect();
-    let read = ask(&program, "read", input);
+    let read = ask(&program, &["read"], input);
     assert_eq!(read.len(), sent.len());
     for (read, (_, expected)) in read.iter().zip(&sent) {
         assert_eq!(read, expected);

@@ -21,6 +21,8 @@ mod mempool;
 #[allow(dead_code)]
 #[path = "../../tests/nodes/miners.rs"]
 mod miners;
+#[path = "../../tests/nodes/port.rs"]
+mod port;
 #[path = "../../tests/nodes/provider.rs"]
 mod provider;
 #[allow(dead_code)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::api::Api;
 use super::api::miners::{DEFAULT_LIMIT, MAX_LIMIT, Miner};
+use super::api::stats::AllCounts;
 use crate::clock::unix_now;
 use crate::mining::Difficulty;
-use crate::wire::url::Transport;
 
 /// No miner needs a harder share: at twelve shares a minute it is one of 10^21 hashes a second.
 const MAX_DIFFICULTY: f64 = 1e12;
@@ -114,8 +114,7 @@ fn argument<'a>(command: &Command, args: &'a [String]) -> Result<Option<&'a str>
 }
 
 fn status(api: &Api) -> String {
-    let [quic, tcp] = [Transport::Quic, Transport::Tcp].map(|transport| api.counts(transport));
-    let sum = api.sum();
+    let AllCounts { sum, quic, tcp } = api.counts();
     let work = api.pool().work().borrow().as_ref().map_or_else(
         || "none yet: the log says why".to_owned(),
         |work| {

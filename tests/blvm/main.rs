@@ -1,8 +1,7 @@
 //! The server as a module of blvm-node, and beside one: a real node on regtest.
 //!
 //! `tests/peers/blvm_node.sh` builds it. Where it is missing these tests are skipped, except in CI.
-//! A node without peers waits some 40 s before it loads its modules: each test has its own, and all
-//! wait at the same time.
+//! Each test has a node of its own.
 
 mod beside;
 mod by_hand;
@@ -23,6 +22,8 @@ mod core {
     pub(crate) use crate::patience::soon;
 }
 
+#[path = "../nodes/port.rs"]
+mod port;
 #[path = "../nodes/miners.rs"]
 #[allow(dead_code)] // these tests need a part of it
 mod miners;

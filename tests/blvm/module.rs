@@ -8,8 +8,9 @@ use blvm_stratum_v2::wire::url::{StratumUrl, Transport};
 
 use crate::log::Log;
 use crate::manifest;
-use crate::node::{NAME, Node, port};
+use crate::node::{NAME, Node};
 use crate::patience::until;
+use crate::port::port;
 
 /// How it is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use bitcoin::consensus::encode;
 use bitcoin::{Address, Block, BlockHash, Network, ScriptBuf};
@@ -15,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::log::Log;
 use crate::patience::until;
+use crate::port::port;
 use crate::programs::program;
 use crate::rpc::Rpc;
 
@@ -239,21 +238,4 @@ pub(crate) fn pool_address() -> Address {
 fn address(owner: u8) -> Address {
     let script = ScriptBuf::from_bytes([&[0x00, 0x14][..], &[owner; 20]].concat());
     Address::from_script(&script, Network::Regtest).unwrap()
-}
-
-/// A free port, and not one that the system gives to whoever asks for any: it must stay free until
-/// it is used, and while a node is down.
-pub(crate) fn port() -> u16 {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        // processes at the same time start at different ones
-        let start = std::process::id().wrapping_mul(64) as u16;
-        let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT;
-        let address = (Ipv4Addr::LOCALHOST, port);
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return port;
-        }
-    }
 }

@@ -3,10 +3,8 @@
 use std::env;
 use std::fs::File;
 use std::future::Future;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use bitcoin::consensus::encode;
@@ -15,6 +13,8 @@ use blvm_stratum_v2::template::regtest::spendable_script;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
+
+use crate::port::port;
 
 /// What takes longer will not happen any more. Nothing here takes a tenth of it on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -269,20 +269,4 @@ fn programs() -> Option<PathBuf> {
         println!("skipped: Bitcoin Core not found (tests/peers/bitcoin_core.sh builds it)");
     }
     found
-}
-
-/// A free port, and not one that the system gives to whoever asks for any: it must stay free until
-/// it is used, and while a node is down.
-fn port() -> u16 {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        // processes at the same time start at different ones
-        let start = std::process::id().wrapping_mul(64) as u16;
-        let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % COUNT;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod mempool;
 mod miners;
 mod mining;
 mod outages;
+mod port;
 mod provider;
 mod refusals;
 mod replay;

@@ -20,6 +20,9 @@ mod sri_server;
 #[allow(dead_code)]
 mod core;
 #[cfg(feature = "bitcoin-ipc")]
+#[path = "../nodes/port.rs"]
+mod port;
+#[cfg(feature = "bitcoin-ipc")]
 #[path = "../nodes/mempool.rs"]
 #[allow(dead_code)]
 mod mempool;

@@ -7,9 +7,8 @@ use serde::Serialize;
 use super::params::Params;
 use super::{Api, ApiError};
 use crate::clock::unix_now;
-use crate::journal::endpoint;
+use crate::journal::{endpoint, transport_name};
 use crate::roster::Entry;
-use crate::wire::url::Transport;
 
 /// Miners in one answer.
 pub(in crate::module) const MAX_LIMIT: usize = 1000;
@@ -52,13 +51,6 @@ impl Miner {
             hashrate_hs: entry.hashrate(now),
             last_share: entry.last_share(),
         }
-    }
-}
-
-pub(super) fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Quic => "quic",
-        Transport::Tcp => "tcp",
     }
 }
 

@@ -188,7 +188,7 @@ mod error;
 mod merge;
 pub(super) mod miners;
 mod params;
-mod stats;
+pub(super) mod stats;
 mod template;
 mod upstream;
 

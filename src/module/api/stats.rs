@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Api;
-use super::miners::transport_name;
 use crate::clock::unix_now;
+use crate::journal::transport_name;
 use crate::mining::share::Rejection;
 use crate::stats::TransportStats;
 use crate::wire::url::Transport;
@@ -36,6 +36,13 @@ pub(in crate::module) struct Counts {
     pub(in crate::module) solutions_refused: u64,
 }
 
+/// In sum, and by transport.
+pub(in crate::module) struct AllCounts {
+    pub(in crate::module) sum: Counts,
+    pub(in crate::module) quic: Counts,
+    pub(in crate::module) tcp: Counts,
+}
+
 impl Counts {
     fn of(sum: impl Fn(fn(&TransportStats) -> u64) -> u64, hashrate_hs: f64) -> Self {
         Self {
@@ -53,38 +60,41 @@ impl Counts {
 impl Api {
     pub(super) fn stats(&self) -> PoolStats {
         let stats = self.pool.stats();
+        let AllCounts { sum, quic, tcp } = self.counts();
         let rejected = |reason: Rejection| (reason.code(), stats.sum(|transport| transport.rejected(reason)));
         PoolStats {
             version: self.info.version.clone(),
             uptime: self.uptime().as_secs(),
             min_difficulty: self.pool.min_difficulty().map(|difficulty| difficulty.0),
-            sum: self.sum(),
+            sum,
             rejected: Rejection::ALL.map(rejected).into(),
-            transports: [Transport::Quic, Transport::Tcp]
-                .map(|transport| (transport_name(transport), self.counts(transport)))
+            transports: [(Transport::Quic, quic), (Transport::Tcp, tcp)]
+                .map(|(transport, counts)| (transport_name(transport), counts))
                 .into(),
         }
     }
 
-    pub(in crate::module) fn sum(&self) -> Counts {
-        let hashrate = self.hashrate(Transport::Quic) + self.hashrate(Transport::Tcp);
-        Counts::of(|count| self.pool.stats().sum(count), hashrate)
+    pub(in crate::module) fn counts(&self) -> AllCounts {
+        let stats = self.pool.stats();
+        let of = |transport, hashrate| Counts::of(|count| count(stats.of(transport)), hashrate);
+        let [quic, tcp] = self.hashrates();
+        AllCounts {
+            sum: Counts::of(|count| stats.sum(count), quic + tcp),
+            quic: of(Transport::Quic, quic),
+            tcp: of(Transport::Tcp, tcp),
+        }
     }
 
-    pub(in crate::module) fn counts(&self, transport: Transport) -> Counts {
-        let stats = self.pool.stats().of(transport);
-        Counts::of(|count| count(stats), self.hashrate(transport))
-    }
-
-    /// Of the miners that are connected now.
-    fn hashrate(&self, transport: Transport) -> f64 {
-        let (now, mut last, mut sum) = (unix_now(), 0, 0.0);
+    /// Of the miners that are connected now, over QUIC and over TCP.
+    fn hashrates(&self) -> [f64; 2] {
+        let (now, mut last, mut sums) = (unix_now(), 0, [0.0; 2]);
         loop {
             let page = self.pool.roster().miners_after(last, PAGE);
-            let Some(newest) = page.last() else { return sum };
+            let Some(newest) = page.last() else { return sums };
             last = newest.id();
-            let of_transport = page.iter().filter(|entry| entry.transport() == transport);
-            sum += of_transport.map(|entry| entry.hashrate(now)).sum::<f64>();
+            for entry in &page {
+                sums[usize::from(entry.transport() == Transport::Tcp)] += entry.hashrate(now);
+            }
         }
     }
 }

@@ -157,7 +157,7 @@ fn hashrates_are_read_page_by_page() {
         let entry = api.pool.roster().enter(Transport::Tcp, peer, "", crate::clock::unix_now() - 100);
         entry.add(&Tally { accepted: 1, difficulty: 100.0, ..Tally::default() }, || 1);
     }
-    let hashrate = api.counts(Transport::Tcp).hashrate_hs / Difficulty(3000.0).hashes();
+    let hashrate = api.counts().tcp.hashrate_hs / Difficulty(3000.0).hashes();
     assert!((0.9..=1.0).contains(&hashrate), "{hashrate}");
     let limited = call(&api, "get_connected_miners", &json!({"limit": 7})).unwrap();
     assert_eq!((&limited["total"], limited["miners"].as_array().unwrap().len()), (&json!(3001), 7));
