@@ -1,6 +1,6 @@
 //! The clocks that the pure modules are not to read.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -34,6 +34,11 @@ impl Clock {
 /// The time of day, in unix seconds.
 #[must_use]
 pub fn unix_now() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The time of day, in all its digits.
+#[must_use]
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

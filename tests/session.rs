@@ -14,7 +14,7 @@ use blvm_stratum_v2::wire::codec::{Seq64K, Str255};
 use blvm_stratum_v2::wire::common::SetupConnection;
 use blvm_stratum_v2::wire::extensions::RequestExtensions;
 use blvm_stratum_v2::wire::mining::*;
-use blvm_stratum_v2::wire::{ChannelId, U256, write_frame};
+use blvm_stratum_v2::wire::{ChannelId, JobId, U256, write_frame};
 use sim_support::miner::frame;
 use sim_support::model::{Fields, Kind};
 use sim_support::shared::{SLOTS, SimPool, user};
@@ -556,6 +556,33 @@ fn the_answer_to_open_comes_with_the_work() {
     assert_names(&rig.say_on(lane, &update(2, all_of(3))), &["SetTarget", "NewExtendedMiningJob"]);
     assert_eq!(rig.lanes, [Lane::Push; 2]);
     assert_eq!(rig.finished, []);
+}
+
+#[test]
+fn a_share_for_a_job_of_an_earlier_connection_is_stale() {
+    for first in [1000, u32::MAX, 1] {
+        let mut rig = rig(Options::default());
+        rig.session = rig.session.with_jobs_from(JobId(first));
+        rig.say(&setup());
+        rig.work(work(1, 1));
+        rig.open(Kind::Extended, Lane::Control);
+        rig.work(work(1, 2));
+        let [before, now] = [1, 0].map(|ago| rig.mine(2, ago));
+        assert_eq!(before.job, first);
+        for ago in [1, 5, 1 << 30, 1 << 31] {
+            let old = Fields { job: first.wrapping_sub(ago), ..now.clone() };
+            assert_answer(&rig.submit(&old), "stale-share");
+        }
+        for ahead in [1, 77, 1 << 30] {
+            let unknown = Fields { job: now.job.wrapping_add(ahead), ..now.clone() };
+            assert_answer(&rig.submit(&unknown), "invalid-job-id");
+        }
+        assert_eq!(rig.credited, [[0; 32]; 0]);
+        for good in [before, now] {
+            assert_eq!(rig.submit(&good), NOTHING);
+        }
+        assert_eq!(rig.credited.len(), 2);
+    }
 }
 
 #[test]

@@ -153,6 +153,7 @@ impl Vardiff {
         let news = self.evidence(&self.recent, now);
         if self.is_held_back() && news.expected < 1.0 && news.shares < TELLING {
             // looking every minute for what comes once in hours, one would see a miracle each time
+            self.await_flood();
             return None;
         }
         if news.calls_for_change(if hurried { SURPRISE_HURRIED } else { SURPRISE_SETTLED }) {
@@ -331,6 +332,19 @@ mod tests {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
     const WANTED: f64 = 12.0; // shares a minute, by default
+
+    #[test]
+    fn one_heavy_share_is_no_flood_without_end() {
+        let options = Options { slowest: hashrate(0.0), ..Options::default() };
+        // far harder than such a miner wants it
+        let held_back = Target::for_hashrate(hashrate(1e6), WANTED);
+        let mut vardiff = Vardiff::new(Moment(0), hashrate(1.0), held_back, options);
+        // for a job of when it was harder still
+        vardiff.on_share(Target::for_hashrate(hashrate(1e9), WANTED).difficulty());
+        let now = vardiff.next_check();
+        assert_eq!(vardiff.poll(now), None);
+        assert!(vardiff.next_check() > now, "it would be looked at again at once, and again");
+    }
 
     /// A miner that finds shares as chance has it, and its channel.
     struct Simulation {

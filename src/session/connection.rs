@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::acknowledge::Sealed;
 use super::channel::Channel;
 use super::distribute::Audience;
+use super::job_ids::JobIds;
 use super::setup::Setup;
 use super::timers::Timer;
 use super::{CloseReason, Lane, Options, Out, Shared};
@@ -38,14 +39,13 @@ pub(super) struct Connection {
     pub(super) bad_shares: u32,
     /// Since when there has been no channel.
     pub(super) idle_since: Option<Moment>,
+    pub(super) job_ids: JobIds,
     /// Channels and groups share one number space, and no number comes twice (§5.2).
     last_channel: u32,
-    /// One counter for all channels: no id ever names two different jobs.
-    last_job: u32,
 }
 
 impl Connection {
-    pub(super) fn new(setup: Setup, work: Option<Arc<Work>>, now: Moment) -> Self {
+    pub(super) fn new(setup: Setup, work: Option<Arc<Work>>, first_job: JobId, now: Moment) -> Self {
         Self {
             setup,
             channels: BTreeMap::new(),
@@ -58,8 +58,8 @@ impl Connection {
             done: HashSet::new(),
             bad_shares: 0,
             idle_since: Some(now),
+            job_ids: JobIds::from(first_job),
             last_channel: 0,
-            last_job: 0,
         }
     }
 
@@ -152,11 +152,6 @@ impl Connection {
     /// When the connection is given up for want of a channel.
     pub(super) fn idle_until(&self, options: &Options) -> Option<Moment> {
         self.idle_since.map(|since| since + options.open_timeout)
-    }
-
-    pub(super) fn next_job(&mut self) -> JobId {
-        self.last_job += 1;
-        JobId(self.last_job)
     }
 
     pub(super) fn next_channel(&mut self) -> ChannelId {

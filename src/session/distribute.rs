@@ -131,7 +131,7 @@ impl Connection {
         shared: &impl Shared,
     ) -> Option<JobId> {
         let job = shared.job(template, &audience.class)?;
-        let id = self.next_job();
+        let id = self.job_ids.next();
         let max_jobs = out.options.max_jobs;
         match self.channels.get(&audience.address) {
             Some(channel) => write_job(out, channel, id, &job, tip.map(|tip| tip.min_ntime)),
@@ -200,7 +200,7 @@ impl Connection {
         };
         let audience = self.join(id, group, class, &work);
         let futures = self.audiences[audience].futures.clone();
-        let job_id = self.next_job();
+        let job_id = self.job_ids.next();
         let channel = self.channels.get_mut(&id)?;
         write_job(out, channel, job_id, &job, None);
         channel.add_future(job_id, job);

@@ -18,6 +18,7 @@ mod channel;
 mod connection;
 mod distribute;
 mod end;
+mod job_ids;
 mod lane;
 mod open;
 mod options;
@@ -34,6 +35,7 @@ use connection::Connection;
 use outbox::Outbox;
 use timers::Timers;
 
+pub use job_ids::first_job;
 pub use lane::Lane;
 pub use options::Options;
 pub use setup::VERSION;
@@ -44,7 +46,7 @@ use crate::mining::moment::Moment;
 use crate::mining::payout::{IdentityError, PayoutClass};
 use crate::mining::share::{Account, Rejection, Share, Solution};
 use crate::mining::{Target, Template, Work};
-use crate::wire::{ChannelId, Header, WireError};
+use crate::wire::{ChannelId, Header, JobId, WireError};
 
 /// What all sessions share, as one of them sees it.
 pub trait Shared {
@@ -179,6 +181,7 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Session {
     state: State,
+    first_job: JobId,
     out: Out,
 }
 
@@ -211,11 +214,12 @@ enum Todo {
 }
 
 impl Session {
-    /// A connection that was made just now.
+    /// A connection that was made just now. Its jobs are counted from 1.
     #[must_use]
     pub fn new(options: Arc<Options>, now: Moment) -> Self {
         Self {
             state: State::AwaitSetup { until: now + options.setup_timeout, work: None },
+            first_job: JobId(1),
             out: Out {
                 options,
                 frames: Outbox::default(),
@@ -227,6 +231,13 @@ impl Session {
                 shares_made: 0,
             },
         }
+    }
+
+    /// Counts its jobs from this one, to be said before anything is handled: see [`first_job`]. A share for an
+    /// earlier one is stale.
+    #[must_use]
+    pub fn with_jobs_from(self, first_job: JobId) -> Self {
+        Self { first_job, ..self }
     }
 
     /// Takes in what happened at `now`. Drain the outputs afterwards.

@@ -58,7 +58,7 @@ impl Session {
             per_channel: standard_jobs_only || self.out.drops_group_messages(&message),
             worker_names: false,
         };
-        self.state = State::Open(Box::new(Connection::new(setup, work, now)));
+        self.state = State::Open(Box::new(Connection::new(setup, work, self.first_job, now)));
         self.out.todo.push_back(Todo::Event(Event::SetUp { device: device.trim().to_owned() }));
         Ok(())
     }

@@ -95,6 +95,10 @@ impl Connection {
             .get_mut(&origin.channel_id)
             .filter(|channel| channel.kind == origin.kind && channel.lane == origin.lane)
             .ok_or(Rejection::InvalidChannelId)?;
+        if self.job_ids.began_after(origin.job_id) {
+            // the miner has kept it from an earlier connection
+            return Err(Rejection::Stale);
+        }
         let judged = channel.judge(origin.job_id, submission)?;
         let difficulty = judged.target.difficulty();
         channel.vardiff.on_share(difficulty);

@@ -98,7 +98,7 @@ impl Connection {
     /// Sends the channel a job of its own on the present work.
     fn send_variant(&mut self, out: &mut Out, id: ChannelId, shared: &impl Shared) {
         let Some(work) = self.work.clone() else { return };
-        let job_id = self.next_job();
+        let job_id = self.job_ids.next();
         let Some(channel) = self.channels.get_mut(&id) else { return };
         // a job id never comes twice on a connection, nor a prefix on two: a salt of its own
         let Some(job) = shared.variant(&work.template, &channel.account.class, job_id.0) else { return };

@@ -13,13 +13,13 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Arrived, Ending, Link, LinkError};
-use crate::clock::{Clock, unix_now};
+use crate::clock::{Clock, since_1970, unix_now};
 use crate::journal::{Happening, endpoint};
 use crate::mining::Work;
 use crate::mining::share::{Share, Solution};
 use crate::pool::{Found, Stored, StratumV2Pool};
 use crate::roster::Entry;
-use crate::session::{CloseReason, Event, Input, Output, Session, VERSION};
+use crate::session::{CloseReason, Event, Input, Output, Session, VERSION, first_job};
 use crate::stats::TransportStats;
 use crate::wire::url::Transport;
 
@@ -101,7 +101,8 @@ struct Seat {
 
 impl Seat {
     fn new(peer: Peer, pool: Arc<StratumV2Pool>, clock: Clock) -> Self {
-        let session = Session::new(pool.session_options(), clock.now());
+        let first_job = first_job(since_1970());
+        let session = Session::new(pool.session_options(), clock.now()).with_jobs_from(first_job);
         let seat = Self {
             peer,
             pool,
@@ -387,7 +388,9 @@ mod tests {
     use crate::transport::Arrived;
     use crate::wire::codec::Str255;
     use crate::wire::common::{SetupConnection, flags};
-    use crate::wire::mining::{CloseChannel, Mining, OpenStandardMiningChannel, SubmitSharesStandard};
+    use crate::wire::mining::{
+        CloseChannel, Mining, NewMiningJob, OpenStandardMiningChannel, SubmitSharesStandard,
+    };
     use crate::wire::{ChannelId, Header, JobId, Message, RequestId, SequenceNumber, U256};
 
     const NOW: u32 = 1_800_000_000;
@@ -454,11 +457,23 @@ mod tests {
             self.say(&SubmitSharesStandard {
                 channel_id: ChannelId(2),
                 sequence_number: SequenceNumber(nonce),
-                job_id: JobId(1),
+                job_id: JobId(0), // that of the job which it is found on
                 nonce,
                 ntime: NOW,
                 version: 0x2000_0000,
             });
+        }
+    }
+
+    impl Script {
+        /// A share is for the first job that was heard of.
+        fn set_job(&mut self) {
+            let Some(share) = self.said.as_mut().filter(|said| said[2] == SubmitSharesStandard::TYPE) else {
+                return;
+            };
+            let heard = self.heard.lock().unwrap();
+            let job = heard.iter().find(|frame| frame[2] == NewMiningJob::TYPE).expect("a job comes before");
+            share[14..18].copy_from_slice(&job[10..14]);
         }
     }
 
@@ -489,6 +504,7 @@ mod tests {
                 return std::future::pending().await;
             }
             self.said = self.to_say.pop_front();
+            self.set_job();
             Ok(())
         }
 

@@ -7,8 +7,8 @@ use blvm_stratum_v2::server::Options;
 use blvm_stratum_v2::template::{self, regtest};
 use blvm_stratum_v2::wire::codec::Str255;
 use blvm_stratum_v2::wire::mining::{
-    CloseChannel, OpenExtendedMiningChannelSuccess, OpenMiningChannelError, SetCustomMiningJobError,
-    SubmitSharesError, SubmitSharesExtended, UpdateChannel, UpdateChannelError,
+    CloseChannel, NewExtendedMiningJob, OpenExtendedMiningChannelSuccess, OpenMiningChannelError,
+    SetCustomMiningJobError, SubmitSharesError, SubmitSharesExtended, UpdateChannel, UpdateChannelError,
 };
 use blvm_stratum_v2::wire::{ChannelId, JobId, Message, SequenceNumber, Tlvs, U256};
 
@@ -146,9 +146,11 @@ async fn bad_shares_are_refused_one_by_one_until_there_are_too_many() {
     let mut honest = Honest::at(&house).await;
     let mut raw = Raw::set_up(&house).await;
     let channel = raw.open(|m| m.channel_id).await;
+    let sent = raw.until(NewExtendedMiningJob::TYPE).await;
+    let job = NewExtendedMiningJob::decode(&sent).unwrap().job_id.0;
     let unknown = ChannelId(99);
     // (channel, job, error): in turn, so that none of them alone is too many
-    let cases = [(channel, 999, "invalid-job-id"), (unknown, 1, "invalid-channel-id")];
+    let cases = [(channel, job + 999, "invalid-job-id"), (unknown, job, "invalid-channel-id")];
     honest
         .mines_during(async {
             for number in 0..MOST + 10 {

@@ -400,7 +400,7 @@ impl Miner {
         let Some(active) = state.active.last().cloned() else { return Vec::new() };
         let mut fields = attempt(rng, channel, state.kind, &active);
         match rng.random_range(0..10) {
-            0 => fields.job += 1000,
+            0 => fields.job = fields.job.wrapping_add(1000),
             1 => fields.channel += 1000,
             2 => fields.ntime = active.tip.min_ntime - 1,
             3 => fields.ntime = active.tip.min_ntime + 7201,

@@ -9,8 +9,8 @@ use blvm_stratum_v2::mining::Work;
 use blvm_stratum_v2::mining::moment::Moment;
 use blvm_stratum_v2::mining::share::{Share, Solution};
 use blvm_stratum_v2::session::{CloseReason, Event, Input, Lane, Options, Output, Session};
-use blvm_stratum_v2::wire::U256;
 use blvm_stratum_v2::wire::mining::Mining;
+use blvm_stratum_v2::wire::{JobId, U256};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -266,8 +266,10 @@ impl<'p> World<'p> {
         };
         let id = self.next_connection;
         self.next_connection += 1;
+        // for every other they come round
+        let first_job = JobId(if id.is_multiple_of(2) { 1 } else { u32::MAX - 20 });
         let connection = Connection {
-            session: Session::new(self.options.clone(), self.now),
+            session: Session::new(self.options.clone(), self.now).with_jobs_from(first_job),
             model: Model::new(true, profile.rolling, self.options.max_jobs),
             miner: Miner::new(profile),
             to_server: Direction::new(profile.by_lane),

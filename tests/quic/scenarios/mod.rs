@@ -81,7 +81,8 @@ async fn bad_shares(house: &House, url: &StratumUrl) -> Record {
     player.is_paid(channel).await;
     let bad = [
         good,
-        SubmitSharesStandard { job_id: JobId(99), ..good },
+        SubmitSharesStandard { job_id: JobId(good.job_id.0 + 99), ..good },
+        SubmitSharesStandard { job_id: JobId(good.job_id.0 - 99), ..good },
         SubmitSharesStandard { channel_id: ChannelId(99), ..good },
         SubmitSharesStandard { ntime: 0, ..good },
         SubmitSharesStandard { version: !good.version, ..good },

@@ -12,7 +12,7 @@ use crate::lanes::miner::{Answer, Work};
 use crate::raw::soon;
 
 /// What was heard about each channel, group or request, in order. Shares that are acknowledged one
-/// after the other are counted together.
+/// after the other are counted together, and jobs are counted from the connection's first.
 pub(super) type Record = BTreeMap<String, Vec<String>>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,7 @@ pub(super) struct Player {
     futures: HashMap<(u32, u32), u32>,
     /// What to mine, by channel or group; of two, what was heard last.
     jobs: HashMap<u32, Job>,
+    first_job: Option<u32>,
     shares: u32,
     /// Messages heard.
     heard: u32,
@@ -70,7 +71,7 @@ impl Player {
         let mut client = soon("a connection", Client::connect(url, &device)).await.unwrap();
         soon("it is set up", client.set_up()).await.unwrap();
         let (record, groups, futures, jobs) = Default::default();
-        Self { client, record, groups, futures, jobs, shares: 0, heard: 0 }
+        Self { client, record, groups, futures, jobs, first_job: None, shares: 0, heard: 0 }
     }
 
     pub(super) fn say<'m>(&mut self, message: &impl Message<'m>) {
@@ -116,8 +117,14 @@ impl Player {
     }
 
     fn note(&mut self, said: &Said) {
+        let mut said = said.clone();
+        if let Said::Work(Work::Future { job, .. } | Work::Job { job, .. } | Work::Tip { job, .. }) =
+            &mut said
+        {
+            *job -= *self.first_job.get_or_insert(*job);
+        }
         let entries = self.record.entry(said.about()).or_default();
-        let Said::Answer(Answer::Accepted { count, .. }) = said else {
+        let Said::Answer(Answer::Accepted { count, .. }) = &said else {
             return entries.push(format!("{said:?}"));
         };
         let before = entries.last().and_then(|last| last.strip_suffix(" accepted")?.parse().ok());
