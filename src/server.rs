@@ -50,6 +50,8 @@ pub struct Options {
     pub max_connections_per_ip: usize,
     /// Connections over TCP, each of which takes a file descriptor.
     pub max_tcp_connections: usize,
+    /// Whether to listen on TCP at all.
+    pub noise_enabled: bool,
     /// QUIC.
     pub quic: quic::Options,
     /// What all sessions share.

@@ -207,7 +207,7 @@ fn config_errors_name_the_file_and_the_key() {
         ("[stratum_v2]\nnetwork = \"main\"\n", "[[source]]"),
         ("[stratum_v2]\nnetwork = \"mainnet\"\n", "network"),
         ("[work]\nmin_interval = 0\n[[source]]\n", "type"),
-        ("[[source]]\ntype = \"bitcoin_rcp\"\n", "bitcoin_rcp"),
+        ("[[source]]\ntype = \"bitcoin_rcp\"\n", "config.toml:2: source[1].type"),
         ("[[source]]\ntype = \"bitcoin_rpc\"\n", "url"),
         ("[[source]]\ntype = \"bitcoin_rpc\"\nurl = \"x\"\ncookie = \"x\"\n", "cookie"),
     ];
@@ -257,20 +257,20 @@ fn all_that_is_wrong_about_sources_is_told_at_once() {
     assert_eq!(output.status.code(), Some(3));
     let said = stderr(&output);
     for word in [
-        "[regtest]",
-        "work.min_interval",
-        "number 1: needs either cookie_file",
-        "number 2: url",
-        "number 3: address",
-        "number 4: authority_key",
-        "number 5: ",
+        "config.toml:6: regtest: ",
+        "config.toml:5: work.min_interval: ",
+        "config.toml:8: source[1]: needs either cookie_file",
+        "config.toml:14: source[2].url: ",
+        "config.toml:19: source[3].address: ",
+        "config.toml:23: source[4].authority_key: ",
+        ": source[5].",
     ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!(!said.contains("correct horse"), "{said}");
     fs::write(directory.path().join("config.toml"), config.replace("horse\"", "horse")).unwrap();
     let said = stderr(&run(directory.path(), &["run"]));
-    assert!(said.contains("line 16, password: ") && !said.contains("correct horse"), "{said}");
+    assert!(said.contains("config.toml:16: password: ") && !said.contains("correct horse"), "{said}");
 
     let wrong_network =
         config.replace("1BoatSLRHtKNngkdXEeobR76b53LETtpyT", "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080");
@@ -280,7 +280,7 @@ fn all_that_is_wrong_about_sources_is_told_at_once() {
     let nobody = "[[source]]\ntype = \"bitcoin_rpc\"\nurl = \"http://127.0.0.1:8332\"\ncookie_file = \"x\"\n";
     fs::write(directory.path().join("config.toml"), nobody).unwrap();
     let said = stderr(&run(directory.path(), &["run"]));
-    assert!(said.contains("coinbase_reward_script must say who is paid"), "{said}");
+    assert!(said.contains("coinbase_reward_script: must say who is paid"), "{said}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ async fn it_mines_blocks() {
         max_connections: 10,
         max_connections_per_ip: 10,
         max_tcp_connections: 10,
+        noise_enabled: true,
         quic: quic::Options::default(),
         // a share every tenth of a second, each of which is a block on regtest
         pool: pool_options(Options {

@@ -183,16 +183,28 @@ fn what_is_wrong_is_in_the_log_by_its_name() {
         }
         assert!(!node.log().contains("hunter2"), "{}", node.log());
     };
-    fails("", &[("SOLO", "hunter2"), SETTINGS[1]], &["MODULE_CONFIG_SOLO must be a boolean"]);
-    fails("", &[("QUIC.IDLE_TIMEOUT", "hunter2")], &["MODULE_CONFIG_QUIC.IDLE_TIMEOUT must be u64"]);
+    fails(
+        "",
+        &[("SOLO", "hunter2"), SETTINGS[1]],
+        &["MODULE_CONFIG_SOLO: stratum_v2.solo: must be true or false"],
+    );
+    fails(
+        "",
+        &[("QUIC.IDLE_TIMEOUT", "hunter2")],
+        &["MODULE_CONFIG_QUIC.IDLE_TIMEOUT: quic.idle_timeout: must be"],
+    );
     fails("", &[("LISTEN_ADDR", "hunter2")], &["MODULE_CONFIG_LISTEN_ADDR"]);
-    fails("", &[], &["coinbase_reward_script must say who is paid"]);
+    fails("", &[], &["coinbase_reward_script: must say who is paid"]);
     fails("pool_url = \"stratum+tcp://hunter2\"\n", &SETTINGS, &["stratum_v2.pool_url", "not supported yet"]);
-    fails("\nlisten_adr = \"hunter2\"\n", &SETTINGS, &["config.toml, line 2, listen_adr"]);
+    fails(
+        "\nlisten_adr = \"hunter2\"\n",
+        &SETTINGS,
+        &["config.toml:2: listen_adr: ", "is listen_addr meant?"],
+    );
     fails(
         "solo = true\n[stratum_v2]\nsolo = true\n",
         &SETTINGS,
-        &["solo stands at the top and as stratum_v2.solo"],
+        &["solo: stands at the top and as stratum_v2.solo"],
     );
 
     let node = Node::new();

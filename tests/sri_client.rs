@@ -157,6 +157,7 @@ async fn every_block_connects() {
         max_connections: 10,
         max_connections_per_ip: 10,
         max_tcp_connections: 10,
+        noise_enabled: true,
         quic: quic::Options::default(),
         pool: pool_options(Options::default()),
         template: template::Options::embedded(regtest::Options {

@@ -9,10 +9,45 @@ mod private;
 pub mod tls;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::transport::tls::TlsError;
 use crate::wire::keys::KeyError;
+
+/// Where a server's keys and certificates are, and what they must be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The authority key, the endpoint's secret, and whatever is not said to be elsewhere.
+    pub directory: PathBuf,
+    /// The TLS certificate for all who do not ask for another by name.
+    pub first: Pair,
+    /// Further ones, by the names that are in them.
+    pub more: Vec<Pair>,
+    /// DNS names and IP addresses that the first must be for.
+    pub names: Vec<String>,
+    /// The CA, PEM, whose certificates clients must show.
+    pub client_ca: Option<PathBuf>,
+    /// For how long the Noise key is certified at a time.
+    pub noise_validity: Duration,
+}
+
+/// A TLS certificate's file and its key's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// A chain in PEM, leaf first.
+    pub certificate: PathBuf,
+    /// The leaf's key, in PEM.
+    pub key: PathBuf,
+}
+
+impl Options {
+    /// The pair that is made if it is not there.
+    #[must_use]
+    pub fn usual_pair(directory: &Path) -> Pair {
+        Pair { certificate: directory.join(tls::CERTIFICATE_FILE), key: directory.join(tls::KEY_FILE) }
+    }
+}
 
 /// What is wrong with a file, and what to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The commands. Each is a few lines over the library.
 
+mod check_config;
 mod demo;
 mod keygen;
 mod limits;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, ConfigError, Environment};
+use crate::config::{Config, ConfigError, Environment, Overrides};
 
 /// The file that is read when no other is named.
 const CONFIG_FILE: &str = "config.toml";
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::Args),
     /// Make the authority key, by which miners know the server.
     Keygen(keygen::Args),
+    /// Say what the server would do with its configuration, and change nothing.
+    CheckConfig(check_config::Args),
 }
 
 /// Runs the command that the arguments name. blvm-node gives none, but its environment.
@@ -57,7 +60,7 @@ pub fn main() -> ExitCode {
         return module::main(environment);
     }
     let cli = Cli::parse();
-    let quiet = matches!(cli.command, Command::Demo(_) | Command::Ping(_));
+    let quiet = matches!(cli.command, Command::Demo(_) | Command::Ping(_) | Command::CheckConfig(_));
     init_log(if quiet { "warn" } else { "info" });
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
             Command::Ping(args) => ping::ping(args).await,
             Command::Demo(args) => demo::demo(args).await,
             Command::Keygen(args) => keygen::keygen(&args, &config(cli.config)?),
+            Command::CheckConfig(args) => check_config::check_config(args, config(cli.config)).await,
         }
     });
     // threads that still hash or read do not hold up the end
@@ -118,7 +122,11 @@ fn config(path: Option<PathBuf>) -> Result<Option<Config>, ConfigError> {
         let default = PathBuf::from(CONFIG_FILE);
         default.exists().then_some(default)
     });
-    path.map(|path| Config::load(&path)).transpose()
+    let overrides = Overrides::of_process();
+    if path.is_none() && overrides.is_empty() {
+        return Ok(None);
+    }
+    Config::load(path.as_deref(), &overrides).map(Some)
 }
 
 /// The log goes to standard error; `RUST_LOG` overrides the level.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use bitcoin::Network;
 use serde::Deserialize;
 
-use super::Source;
+use super::problem::Checks;
+use super::source::Common;
 use crate::module::client;
 use crate::template::SourceOptions;
-use crate::template::bitcoin_rpc::Password;
+use crate::template::bitcoin_rpc::{Auth, Password};
 
 /// The node's cookie, in its data directory.
 const COOKIE: &str = ".cookie";
@@ -16,7 +17,7 @@ const COOKIE: &str = ".cookie";
 const LEVELS: usize = 4;
 
 /// The `[blvm]` table.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Blvm {
     /// Whether to use the node's module IPC. If it does not say, the server decides.
@@ -24,7 +25,7 @@ pub struct Blvm {
     /// The node's module socket. A module is told by the node.
     pub socket_path: Option<PathBuf>,
     /// The node has granted all that `module.toml` lists. True in a module if it does not say.
-    pub all_capabilities: bool,
+    pub all_capabilities: Option<bool>,
     /// Whether blocks pay whom the node's module blvm-datum says before `coinbase_reward_script`, and are offered to
     /// it. It takes `all_capabilities`, and does not go with `solo`.
     pub datum: bool,
@@ -38,6 +39,8 @@ pub struct Blvm {
     pub rpc_user: Option<String>,
     /// Goes with `rpc_user`.
     pub rpc_password: Option<Password>,
+    /// Where to read it from instead: the first line.
+    pub rpc_password_file: Option<PathBuf>,
 }
 
 impl Blvm {
@@ -51,6 +54,7 @@ impl Blvm {
             || self.rpc_cookie_file.is_some()
             || self.rpc_user.is_some()
             || self.rpc_password.is_some()
+            || self.rpc_password_file.is_some()
     }
 
     /// How to be in touch with the node over its module IPC, if at all. `started_by_it` is whether the node has
@@ -72,31 +76,56 @@ impl Blvm {
             }
             ask_first = Some(rpc?);
         }
-        let Self { all_capabilities, datum, .. } = *self;
-        Some(client::Options { socket, all_capabilities, datum, ask_first })
+        let all_capabilities = self.all_capabilities.unwrap_or(false);
+        Some(client::Options { socket, all_capabilities, datum: self.datum, ask_first })
+    }
+
+    pub(super) fn check(&self, solo: bool, checks: &mut Checks) {
+        const KEY: &str = "blvm.datum";
+        if !self.datum {
+            return;
+        }
+        if solo {
+            let text = "must be false with stratum_v2.solo = true: solo miners' blocks are theirs";
+            checks.tell(KEY, &["stratum_v2.solo"], text);
+        }
+        if self.all_capabilities != Some(true) {
+            checks.tell(
+                KEY,
+                &["blvm.all_capabilities"],
+                "must be false without blvm.all_capabilities = true: the node has to allow calls of its modules",
+            );
+        }
+        if self.socket_path.is_none() || self.connect == Some(false) {
+            checks.tell(
+                KEY,
+                &["blvm.socket_path", "blvm.connect"],
+                "must be false without blvm.socket_path, and with blvm.connect = false: it is called by way of the \
+                 node",
+            );
+        }
     }
 
     /// The node as a source of work.
-    pub(super) fn source(&self, network: Network) -> Result<Source, String> {
-        let default = || format!("http://127.0.0.1:{}", rpc_port(network));
-        let (url, (user, password)) = (
-            self.rpc_url.clone().unwrap_or_else(default),
-            (self.rpc_user.clone(), self.rpc_password.clone()),
-        );
+    pub(super) fn source(&self, common: &Common<'_>, checks: &mut Checks) -> Option<SourceOptions> {
+        let default = || format!("http://127.0.0.1:{}", rpc_port(common.network));
+        let url = self.rpc_url.clone().unwrap_or_else(default);
         let cookie_file = match (&self.rpc_cookie_file, &self.node_data_dir) {
             (Some(cookie), _) => Some(cookie.clone()),
-            (None, Some(directory)) if user.is_none() => Some(directory.join(COOKIE)),
+            (None, Some(directory)) if self.rpc_user.is_none() => Some(directory.join(COOKIE)),
             (None, _) => None,
         };
-        match (&cookie_file, &user, &password) {
-            (Some(_), None, None) | (None, Some(_), Some(_)) => {
-                Ok(Source::BitcoinRpc { url, cookie_file, user, password })
-            }
+        let auth = match (cookie_file, self.rpc_user.clone(), self.rpc_password.clone()) {
+            (Some(path), None, None) => Auth::CookieFile(path),
+            (None, Some(user), Some(password)) => Auth::UserPassword { user, password },
             _ => {
-                Err("[blvm] needs either rpc_cookie_file or node_data_dir, or rpc_user and rpc_password"
-                    .into())
+                let text = "needs either rpc_cookie_file or node_data_dir, or rpc_user and rpc_password (or \
+                            rpc_password_file)";
+                checks.tell("blvm", &[], text);
+                return None;
             }
-        }
+        };
+        common.bitcoin_rpc(&url, auth, "blvm.rpc_url", checks)
     }
 }
 
@@ -133,20 +162,24 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn the_node_is_where_it_usually_is() {
-        let source = |text: &str| toml::from_str::<Blvm>(text).unwrap().source(Network::Regtest);
-        let Ok(Source::BitcoinRpc { url, cookie_file, .. }) = source("node_data_dir = '/n'") else {
-            panic!()
+        let source = |text: &str| {
+            let text = format!("stratum_v2.network = 'regtest'\nstratum_v2.solo = true\n[blvm]\n{text}");
+            let config: Config = toml::from_str(&text).unwrap();
+            let options = config.options().map_err(|error| error.to_string())?;
+            let [SourceOptions::BitcoinRpc(options)] = &options.template.sources[..] else { panic!() };
+            Ok::<_, String>((options.url.clone(), options.auth.clone()))
         };
-        assert_eq!((&*url, cookie_file), ("http://127.0.0.1:18443", Some("/n/.cookie".into())));
-        let Ok(Source::BitcoinRpc { url, cookie_file, user, .. }) =
-            source("node_data_dir = '/n'\nrpc_url = 'http://h:1'\nrpc_user = 'u'\nrpc_password = 'p'")
-        else {
-            panic!()
-        };
-        assert_eq!((&*url, cookie_file, user.as_deref()), ("http://h:1", None, Some("u")));
+        let (url, auth) = source("node_data_dir = '/n'").unwrap();
+        assert_eq!(url, "http://127.0.0.1:18443");
+        assert!(matches!(auth, Auth::CookieFile(path) if path == Path::new("/n/.cookie")));
+        let given = "node_data_dir = '/n'\nrpc_url = 'http://h:1'\nrpc_user = 'u'\nrpc_password = 'p'";
+        let (url, auth) = source(given).unwrap();
+        assert_eq!(url, "http://h:1");
+        assert!(matches!(auth, Auth::UserPassword { user, .. } if user == "u"));
         for unclear in ["rpc_url = 'http://h:1'", "rpc_user = 'u'", "rpc_user = 'u'\nrpc_cookie_file = 'c'"] {
             assert!(source(unclear).unwrap_err().contains("node_data_dir"), "{unclear}");
         }
@@ -167,8 +200,6 @@ mod tests {
 
     #[test]
     fn datum_takes_room_and_calls() {
-        use crate::config::Config;
-
         let options = |more: &str, datum: &str| {
             let text = format!(
                 "stratum_v2.coinbase_reward_script = '{MINER}'\n{more}\n[[source]]\ntype = 'template_provider'\n\

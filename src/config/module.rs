@@ -5,11 +5,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{self, Path, PathBuf};
 
-use serde::Deserialize;
-use toml::de::{DeTable, Deserializer};
-
-use super::layout::{self, Named, Unfit};
-use super::{Config, ConfigError, blvm, parse_error, read};
+use super::draft::Draft;
+use super::keys::{self, Named};
+use super::{Config, ConfigError, Overrides, blvm, read};
 
 /// How the variables of settings begin.
 const SETTING: &str = "MODULE_CONFIG_";
@@ -29,6 +27,8 @@ pub struct Environment {
     pub config_path: Option<PathBuf>,
     /// `MODULE_CONFIG_*`: names without that, and values, which may be secret.
     settings: Vec<(String, String)>,
+    /// `BLVM_STRATUM_V2__*`, which come over those.
+    overrides: Overrides,
 }
 
 impl fmt::Debug for Environment {
@@ -38,6 +38,7 @@ impl fmt::Debug for Environment {
             .field("socket_path", &self.socket_path)
             .field("data_dir", &self.data_dir)
             .field("config_path", &self.config_path)
+            .field("overrides", &self.overrides)
             .finish_non_exhaustive()
     }
 }
@@ -50,9 +51,10 @@ impl Environment {
         Self::new(env::vars_os(), directory.as_deref())
     }
 
-    fn new(vars: impl Iterator<Item = (OsString, OsString)>, beside: Option<&Path>) -> Option<Self> {
+    /// Reads these variables. The program is in the directory `beside`.
+    pub fn new(vars: impl Iterator<Item = (OsString, OsString)>, beside: Option<&Path>) -> Option<Self> {
         let (mut id, mut socket_path, mut data_dir) = (None, None, None);
-        let mut settings = Vec::new();
+        let (mut settings, mut overrides) = (Vec::new(), Vec::new());
         for (variable, value) in vars {
             let Some(variable) = variable.to_str() else { continue };
             let text = || value.to_string_lossy().into_owned();
@@ -60,6 +62,7 @@ impl Environment {
                 "MODULE_ID" => id = Some(text()),
                 "SOCKET_PATH" => socket_path = path::absolute(&value).ok(),
                 "DATA_DIR" => data_dir = path::absolute(&value).ok(),
+                _ if variable.starts_with(Overrides::PREFIX) => overrides.push((variable.to_owned(), text())),
                 _ => settings.extend(variable.strip_prefix(SETTING).map(|key| (key.to_owned(), text()))),
             }
         }
@@ -73,6 +76,7 @@ impl Environment {
             socket_path: socket_path?,
             data_dir,
             settings,
+            overrides: Overrides::new(overrides),
         })
     }
 }
@@ -88,13 +92,16 @@ fn config_path(data_dir: &Path, beside: Option<&Path>) -> Option<PathBuf> {
 }
 
 impl Config {
-    /// What a module is to do: its file says, and the node's settings override that.
+    /// What a module is to do: its file says, the node's settings override that, and the environment's all.
     pub fn for_module(environment: &Environment) -> Result<Self, ConfigError> {
-        let Environment { data_dir, socket_path, config_path, settings, .. } = environment;
+        let Environment { config_path, settings, overrides, .. } = environment;
         let text = config_path.as_deref().map(read).transpose()?.unwrap_or_default();
-        let path = config_path.as_deref().unwrap_or(Path::new(""));
-        let mut top = super::parse(path, &text)?;
-        let set = overlay(top.get_mut(), settings)?;
+        let mut draft = Draft::default();
+        if let Some(path) = config_path {
+            draft.file(path, &text)?;
+        }
+        let set = overlay(&mut draft, settings);
+        draft.overrides(overrides);
         match config_path {
             Some(path) => tracing::info!("configuration: {}", path.display()),
             None => tracing::info!("configuration: there is no config.toml"),
@@ -104,19 +111,24 @@ impl Config {
                 "overridden by the node's settings, or keys without a table beside module.toml: {set}"
             );
         }
-        let in_data_dir = !layout::has(top.get_ref(), "stratum_v2", "data_dir");
-        let all_capabilities = !layout::has(top.get_ref(), "blvm", "all_capabilities");
-        let mut config =
-            Self::deserialize(Deserializer::from(top)).map_err(|error| parse_error(path, &text, &error))?;
-        if in_data_dir {
-            config.stratum_v2.data_dir.clone_from(data_dir);
+        if !overrides.is_empty() {
+            tracing::info!("overridden by {}", overrides.names().collect::<Vec<_>>().join(", "));
         }
-        config.place_in(data_dir);
-        config.path.clone_from(config_path);
-        let node = &mut config.blvm;
-        node.all_capabilities |= all_capabilities;
+        let says_data_dir = draft.says(keys::SERVER, "data_dir");
+        draft.finish(|config| config.adjust(environment, says_data_dir))
+    }
+
+    /// What goes without saying in a module.
+    fn adjust(&mut self, environment: &Environment, says_data_dir: bool) {
+        let Environment { data_dir, socket_path, .. } = environment;
+        if !says_data_dir {
+            self.stratum_v2.data_dir.clone_from(data_dir);
+        }
+        self.place_in(data_dir);
+        let node = &mut self.blvm;
+        node.all_capabilities.get_or_insert(true);
         node.socket_path.get_or_insert_with(|| socket_path.clone());
-        if config.source.is_empty() && !node.says_how_to_log_in() {
+        if self.source.is_empty() && !node.says_how_to_log_in() {
             let (cookie, why) = blvm::find_cookie(data_dir, socket_path);
             tracing::info!(
                 "the node's cookie is {} ({why}; blvm.rpc_cookie_file overrides it)",
@@ -124,17 +136,23 @@ impl Config {
             );
             node.rpc_cookie_file = Some(cookie);
         }
-        Ok(config)
     }
 
     /// Takes paths that are not absolute to be in `directory`.
     fn place_in(&mut self, directory: &Path) {
-        let Self { stratum_v2: server, source, regtest, blvm, .. } = self;
+        let Self { stratum_v2: server, tls, source, regtest, blvm, .. } = self;
         let mut paths = vec![&mut server.certs_dir, &mut server.data_dir];
         paths.extend(regtest.iter_mut().filter_map(|regtest| regtest.file.as_mut()));
-        paths.extend(source.iter_mut().filter_map(super::Source::path_mut));
-        let of_node = [&mut blvm.socket_path, &mut blvm.node_data_dir, &mut blvm.rpc_cookie_file];
+        paths.extend(source.iter_mut().flat_map(super::Source::paths_mut));
+        let of_node = [
+            &mut blvm.socket_path,
+            &mut blvm.node_data_dir,
+            &mut blvm.rpc_cookie_file,
+            &mut blvm.rpc_password_file,
+        ];
         paths.extend(of_node.into_iter().flatten());
+        paths.extend([&mut tls.cert_path, &mut tls.key_path, &mut tls.client_ca_path].into_iter().flatten());
+        paths.extend(tls.certificate.iter_mut().flat_map(|pair| [&mut pair.cert_path, &mut pair.key_path]));
         for path in paths {
             *path = directory.join(&*path);
         }
@@ -142,27 +160,25 @@ impl Config {
 }
 
 /// Lays the node's settings over what the file says. Which there are.
-fn overlay<'i>(top: &mut DeTable<'i>, settings: &'i [(String, String)]) -> Result<String, ConfigError> {
-    let (mut set, mut wrong) = (Vec::new(), Vec::new());
+fn overlay<'i>(draft: &mut Draft<'i>, settings: &'i [(String, String)]) -> String {
+    let mut set = Vec::new();
     for (name, value) in settings {
-        let unfit = match layout::named(name) {
-            Named::Key(table, key) => layout::set(top, table, &key, value),
-            Named::Table => {
-                tracing::debug!("{SETTING}{name} is ignored: a table is read from config.toml only");
-                continue;
+        let lower = name.to_lowercase();
+        match keys::named(&lower.split('.').collect::<Vec<_>>()) {
+            Named::Key(key) => {
+                draft.set(key, &format!("{SETTING}{name}"), value);
+                set.push(lower);
             }
-            Named::Nothing => Err(Unfit::Unknown),
-        };
-        match unfit {
-            Ok(()) => set.push(name.to_lowercase()),
-            Err(Unfit::Wrong(why)) => wrong.push(format!("{SETTING}{name} {why}")),
-            Err(Unfit::Unknown) if OF_THE_NODE.contains(&&**name) => {
+            Named::Table(_) => {
+                tracing::debug!("{SETTING}{name} is ignored: a table is read from config.toml only");
+            }
+            Named::Nothing(_) if OF_THE_NODE.contains(&&**name) => {
                 tracing::debug!("{SETTING}{name} is ignored: it is the node's own");
             }
-            Err(Unfit::Unknown) => tracing::warn!("{SETTING}{name} is ignored: there is no such key"),
+            Named::Nothing(hint) => tracing::warn!("{SETTING}{name} is ignored: {}", hint.text),
         }
     }
-    if wrong.is_empty() { Ok(set.join(", ")) } else { Err(ConfigError::Values(wrong)) }
+    set.join(", ")
 }
 
 #[cfg(test)]
@@ -192,7 +208,7 @@ mod tests {
         assert_eq!((server.server_id, server.solo, server.solo_fee), (3, true, 5));
         assert_eq!(server.certs_dir, directory.path().join("keys"));
         assert_eq!(server.data_dir, directory.path());
-        assert!(config.blvm.all_capabilities && config.has_source());
+        assert!(config.blvm.all_capabilities == Some(true) && config.has_source());
         assert_eq!(config.blvm.socket_path, Some("/n/modules/sockets/node.sock".into()));
     }
 
@@ -201,7 +217,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let settings = [("SERVER_ID", "secret"), ("QUIC.IDLE_TIMEOUT", "secret"), ("SOLO", "true")];
         let error = Config::for_module(&environment(directory.path(), &settings)).unwrap_err().to_string();
-        for name in ["MODULE_CONFIG_SERVER_ID must be u8", "MODULE_CONFIG_QUIC.IDLE_TIMEOUT must be u64"] {
+        for name in [
+            "MODULE_CONFIG_SERVER_ID: stratum_v2.server_id: must be",
+            "MODULE_CONFIG_QUIC.IDLE_TIMEOUT: quic.idle_timeout: must be",
+        ] {
             assert!(error.contains(name), "{error}");
         }
         assert!(!error.contains("secret") && !error.contains("SOLO"), "{error}");

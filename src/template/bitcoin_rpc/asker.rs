@@ -99,21 +99,24 @@ impl Asker {
     /// Looks at the node, once on each connection.
     async fn check(&mut self) -> Result<(), Trouble> {
         while self.checked != Some(self.line.number()) {
-            let answer = self.line.call("getblockchaininfo", [(); 0], PATIENCE).await?;
-            let info: ChainInfo = answer.some()?;
-            if info.chain != self.reader.network.to_core_arg() {
-                return Err(Trouble::WrongChain {
-                    theirs: fit_for_log(&info.chain),
-                    ours: self.reader.network,
-                });
-            }
-            // A regtest chain is never synced until its first block has come.
-            if info.initialblockdownload && self.reader.network != Network::Regtest {
-                return Err(Trouble::Syncing { blocks: info.blocks, headers: info.headers });
-            }
+            self.look().await?;
             self.checked = Some(self.line.number());
         }
         Ok(())
+    }
+
+    /// Asks whether the node is on the right chain, and has all of it: how many blocks that is.
+    pub(super) async fn look(&mut self) -> Result<u64, Trouble> {
+        let answer = self.line.call("getblockchaininfo", [(); 0], PATIENCE).await?;
+        let info: ChainInfo = answer.some()?;
+        if info.chain != self.reader.network.to_core_arg() {
+            return Err(Trouble::WrongChain { theirs: fit_for_log(&info.chain), ours: self.reader.network });
+        }
+        // A regtest chain is never synced until its first block has come.
+        if info.initialblockdownload && self.reader.network != Network::Regtest {
+            return Err(Trouble::Syncing { blocks: info.blocks, headers: info.headers });
+        }
+        Ok(info.blocks)
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Auth {
 }
 
 /// A password. It does not show when printed.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub struct Password(Zeroizing<String>);
 

@@ -38,7 +38,7 @@ use tokio::time::Instant;
 pub use self::auth::{Auth, Password};
 pub use self::url::UrlError;
 
-use self::asker::Reader;
+use self::asker::{Asker, Reader};
 use self::line::{Endpoint, Line};
 use self::session::Node;
 use super::Transactions;
@@ -119,6 +119,15 @@ impl BitcoinRpc {
         let mut line = Line::new(self.endpoint.clone());
         let answer = line.call("getnetworkinfo", [(); 0], patience).await?;
         Ok(answer.some::<NetworkInfo>()?.subversion)
+    }
+
+    /// How many blocks the node has, if it is on the right chain and has all of it. Asked on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// The node cannot be asked, or has no work, in words for the log.
+    pub async fn height(&self) -> Result<u64, Box<dyn Error + Send + Sync>> {
+        Ok(Asker::new(self.endpoint.clone(), self.reader.clone()).look().await?)
     }
 
     /// Feeds the generator, and takes blocks, until dropped.

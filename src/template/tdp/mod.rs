@@ -19,11 +19,13 @@ mod noise;
 mod samples;
 mod state;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use bitcoin::Network;
 
 use self::converse::Terms;
+use self::link::{Link, Provider};
 use self::noise::Socket;
 use super::source::{Deliveries, Feed};
 use crate::mining::payout::Room;
@@ -59,6 +61,17 @@ impl TemplateProvider {
     #[must_use]
     pub fn name(&self) -> Arc<str> {
         format!("template_provider {}", self.options.address).into()
+    }
+
+    /// Whether it is there, is who it should be, and distributes templates.
+    ///
+    /// # Errors
+    ///
+    /// What of that is not so, in words for the log.
+    pub async fn reach(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Options { address, authority_key, .. } = self.options.clone();
+        Socket { address, authority_key }.connect().await?.close().await;
+        Ok(())
     }
 
     /// Feeds the generator and takes blocks, until dropped.
