@@ -146,10 +146,7 @@ mod tests {
 
     fn share(hash: u8) -> Share {
         Share {
-            account: Arc::new(Account {
-                user: "rig".into(),
-                class: PayoutClass::Pool(bitcoin::Script::new().into()),
-            }),
+            account: Arc::new(Account { user: "rig".into(), class: PayoutClass::Pool }),
             worker: None,
             difficulty: Difficulty(1.0),
             height: 1,

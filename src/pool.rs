@@ -14,7 +14,7 @@ use crate::mining::coinbase::Tag;
 use crate::mining::extranonce::{BootEpoch, ExtranonceAllocator, ExtranoncePrefix, ServerId};
 use crate::mining::job::{Job, JobError};
 use crate::mining::payees::Payees;
-use crate::mining::payout::{IdentityError, PayoutClass, PayoutPolicy};
+use crate::mining::payout::{IdentityError, Payout, PayoutClass, PayoutPolicy};
 use crate::mining::share::{Share, Solution};
 use crate::mining::{Difficulty, Target, Template, TemplateSerial, Work};
 use crate::roster::Roster;
@@ -39,6 +39,15 @@ pub struct Options {
     pub server_id: ServerId,
 }
 
+/// What jobs are made by, besides what there is to mine on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Who is paid.
+    pub payout: Payout,
+    /// Text in the coinbase.
+    pub tag: Tag,
+}
+
 /// What all sessions share: the work, the jobs made of it, the search space, the books.
 ///
 /// Nothing here is locked when a share comes in. The search space is locked when a channel opens
@@ -59,9 +68,8 @@ pub struct Options {
 /// ```
 #[derive(Debug)]
 pub struct StratumV2Pool {
-    session: Arc<session::Options>,
-    payout: PayoutPolicy,
-    tag: Tag,
+    session: watch::Sender<Arc<session::Options>>,
+    terms: watch::Sender<Arc<Terms>>,
     prefixes: Mutex<ExtranonceAllocator>,
     /// Those that someone mines on.
     jobs: Mutex<HashMap<(TemplateSerial, PayoutClass), Weak<Job>>>,
@@ -101,10 +109,10 @@ impl StratumV2Pool {
         sink: Box<dyn ShareSink>,
     ) -> (Arc<Self>, mpsc::Receiver<Found>) {
         let (solutions, found) = mpsc::channel(SOLUTION_QUEUE);
+        let terms = Terms { payout: Payout::new(options.payout), tag: options.tag };
         let pool = Self {
-            session: Arc::new(options.session),
-            payout: options.payout,
-            tag: options.tag,
+            session: watch::Sender::new(Arc::new(options.session)),
+            terms: watch::Sender::new(Arc::new(terms)),
             prefixes: Mutex::new(ExtranonceAllocator::new(options.server_id, epoch)),
             jobs: Mutex::default(),
             payees: watch::Sender::default(),
@@ -187,8 +195,27 @@ impl StratumV2Pool {
         self.payees.subscribe()
     }
 
+    /// From now on sessions keep to these: new ones at once, open ones as soon as they come to it.
+    pub fn set_session_options(&self, options: session::Options) {
+        self.session.send_replace(Arc::new(options));
+        // sessions look when they get work: they get what they have once more, which is no news otherwise
+        self.work.send_modify(|_| ());
+    }
+
     pub(crate) fn session_options(&self) -> Arc<session::Options> {
-        self.session.clone()
+        self.session.borrow().clone()
+    }
+
+    /// All jobs that are made from now on are made by these. Who publishes work sees to it that there is work of
+    /// which there is no job yet, so that miners get some.
+    pub(crate) fn set_terms(&self, terms: Arc<Terms>) {
+        self.terms.send_replace(terms);
+    }
+
+    /// What jobs are made by now.
+    #[must_use]
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms.borrow().clone()
     }
 
     pub(crate) fn store(&self, shares: &mut Vec<Share>) -> Stored {
@@ -219,13 +246,16 @@ impl StratumV2Pool {
     }
 
     fn build(&self, template: &Arc<Template>, class: &PayoutClass, salt: u32) -> Result<Job, JobError> {
-        let outputs = self.outputs(template, class);
-        Job::new(template.clone(), salt, &self.tag, &outputs)
+        let terms = self.terms();
+        let outputs = self.outputs(template, class, &terms.payout);
+        // who has opened a channel of this class is paid by some policy
+        let outputs = outputs.ok_or(JobError::NoPayout)?;
+        Job::new(template.clone(), salt, &terms.tag, &outputs)
     }
 
-    fn outputs(&self, template: &Template, class: &PayoutClass) -> Vec<TxOut> {
+    fn outputs(&self, template: &Template, class: &PayoutClass, payout: &Payout) -> Option<Vec<TxOut>> {
         let value = template.coinbase.value;
-        if let PayoutClass::Pool(operator) = class
+        if let (PayoutClass::Pool, Some(operator)) = (class, payout.operator())
             && let Some(payees) = self.payees.borrow().clone()
         {
             let outputs = payees.outputs(value, operator);
@@ -237,15 +267,17 @@ impl StratumV2Pool {
                     "a block is worth less than the payees are to be paid: the usual payout stays"
                 );
             }
-            return outputs.unwrap_or_else(|| class.outputs(value));
+            if outputs.is_some() {
+                return outputs;
+            }
         }
-        class.outputs(value)
+        payout.outputs(class, value)
     }
 }
 
 impl Shared for StratumV2Pool {
     fn class_for(&self, user_identity: &str) -> Result<PayoutClass, IdentityError> {
-        self.payout.class_for(user_identity).map(|payee| payee.class)
+        self.terms().payout.policy().class_for(user_identity).map(|payee| payee.class)
     }
 
     fn easiest_target(&self) -> Target {

@@ -236,9 +236,7 @@ mod tests {
         assert_eq!(entry.hashrate(1008), Difficulty(0.5).hashes());
         assert!(entry.hashrate(1000).is_finite());
 
-        let account = |user: &str| {
-            Arc::new(Account { user: user.into(), class: PayoutClass::Pool(bitcoin::Script::new().into()) })
-        };
+        let account = |user: &str| Arc::new(Account { user: user.into(), class: PayoutClass::Pool });
         entry.opened(ChannelId(2), &account("a"));
         entry.opened(ChannelId(3), &account("b"));
         entry.closed(ChannelId(2));

@@ -1,5 +1,7 @@
 //! The server as a whole: what is started in which order, and stopped.
 
+mod live;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub use self::live::ApplyError;
+use self::live::Live;
 use crate::certs::endpoint::EndpointSecret;
 use crate::clock::{Clock, unix_now};
 use crate::mining::TemplateSerial;
@@ -120,6 +124,7 @@ pub struct StratumV2Server {
     stop_mining: watch::Sender<bool>,
     listening: JoinSet<()>,
     mining: JoinSet<()>,
+    live: Live,
     refresh: Refresh,
     blocks: Blocks,
     /// In touch with the node's modules.
@@ -144,7 +149,8 @@ impl StratumV2Server {
             // by name they may as well, but who knows by which
             Err(_) => Trust::Pins(vec![identity.tls.spki_hash()]),
         };
-        let (noise, quic) = listen(&options, identity).await?;
+        let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
+        let (noise, quic) = listen(&options, identity, &admission).await?;
         let address = quic.local_addr().map_err(|error| StartError::Udp(options.listen_addr, error))?;
         let sources = options.template.sources.iter().map(|source| source.open(first_serial, now));
         let sources = sources.collect::<Result<_, _>>()?;
@@ -153,6 +159,7 @@ impl StratumV2Server {
             BlockTemplateGenerator::start(sources, &options.template, first_serial, pool.clone(), found)?;
 
         let (refresh, blocks) = (generator.refresh(), generator.blocks());
+        let live = Live::new(admission, noise.limits(), quic.control(), generator.control());
         let (mut listening, mut mining) = (JoinSet::new(), JoinSet::new());
         mining.spawn(generator.run(not_mining));
         listening.spawn(quic.run(pool.clone(), clock, not_listening.clone()));
@@ -167,6 +174,7 @@ impl StratumV2Server {
             stop_mining,
             listening,
             mining,
+            live,
             refresh,
             blocks,
             module,
@@ -233,8 +241,11 @@ impl StratumV2Server {
 }
 
 /// Both listeners, on one port number.
-async fn listen(options: &Options, identity: Identity) -> Result<(NoiseListener, QuicListener), StartError> {
-    let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
+async fn listen(
+    options: &Options,
+    identity: Identity,
+    admission: &Arc<Admission>,
+) -> Result<(NoiseListener, QuicListener), StartError> {
     let tls = identity.tls.server_config()?;
     let noise = Arc::new(NoiseIdentity::new(identity.authority, CERTIFICATE_VALIDITY));
     let wanted = options.listen_addr;

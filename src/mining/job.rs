@@ -75,6 +75,9 @@ pub enum JobError {
     /// The coinbase cannot be assembled.
     #[error(transparent)]
     Coinbase(#[from] CoinbaseError),
+    /// Nothing says who is to be paid.
+    #[error("it is not known who is to be paid by it")]
+    NoPayout,
     /// The merkle path or the coinbase does not fit into the message.
     #[error("the template does not fit into NewExtendedMiningJob: {0}")]
     Wire(#[from] WireError),

@@ -10,37 +10,16 @@ use super::reward_script::{self, ScriptError};
 const DUST: u64 = 546;
 
 /// The channels of one class are paid alike: their coinbase outputs are the same, so they can
-/// share jobs.
+/// share jobs. What these are, the [`Payout`] of the day says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PayoutClass {
     /// The operator is paid, and settles with the miners by their shares.
-    Pool(Arc<Script>),
-    /// The miner who finds the block is paid by it.
+    Pool,
+    /// The miner who finds the block is paid by it, less what the operator keeps.
     Solo {
         /// The miner's script.
         miner: Arc<Script>,
-        /// What the operator keeps.
-        fee: Option<Fee>,
     },
-}
-
-impl PayoutClass {
-    /// The outputs that spend a coinbase's `value`, in satoshis: their sum is exactly that.
-    ///
-    /// The fee is rounded down. It is not taken if that would make an output too small to be
-    /// worth spending.
-    pub fn outputs(&self, value: u64) -> Vec<TxOut> {
-        match self {
-            PayoutClass::Pool(script) => vec![output(script, value)],
-            PayoutClass::Solo { miner, fee } => {
-                let fee = fee.as_ref().map(|fee| (fee, fee.rate.of(value)));
-                match fee.filter(|(_, part)| *part >= DUST && value - part >= DUST) {
-                    Some((fee, part)) => vec![output(miner, value - part), output(&fee.script, part)],
-                    None => vec![output(miner, value)],
-                }
-            }
-        }
-    }
 }
 
 fn output(script: &Script, value: u64) -> TxOut {
@@ -65,6 +44,21 @@ impl Room {
             size: u32::try_from(size).unwrap_or(u32::MAX),
             sigops: u16::try_from(4 * script.count_sigops_legacy()).unwrap_or(u16::MAX),
         }
+    }
+
+    /// More than any payout takes.
+    pub(crate) const ENOUGH: Self = Self { size: u32::MAX, sigops: u16::MAX };
+
+    /// What either of them takes at most.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { size: self.size.max(other.size), sigops: self.sigops.max(other.sigops) }
+    }
+
+    /// Whether this is room for `other`.
+    #[must_use]
+    pub fn holds(self, other: Self) -> bool {
+        self.max(other) == self
     }
 
     /// Both together.
@@ -108,7 +102,7 @@ impl BasisPoints {
 }
 
 /// Decides by a channel's `user_identity` who is paid for its blocks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PayoutPolicy {
     /// Always the operator.
     Pool {
@@ -170,13 +164,94 @@ impl PayoutPolicy {
         }
         let (account, worker) = user_identity.split_once('.').unwrap_or((user_identity, ""));
         let class = match self {
-            PayoutPolicy::Pool { script } => PayoutClass::Pool(Arc::clone(script)),
-            PayoutPolicy::Solo { fee, network } => {
+            PayoutPolicy::Pool { .. } => PayoutClass::Pool,
+            PayoutPolicy::Solo { network, .. } => {
                 let miner = reward_script::parse_address(account, *network)?;
-                PayoutClass::Solo { miner: miner.as_script().into(), fee: fee.clone() }
+                PayoutClass::Solo { miner: miner.as_script().into() }
             }
         };
         Ok(Payee { class, account, worker })
+    }
+
+    /// The outputs that spend a coinbase's `value`. None for a class that is not of this policy.
+    fn outputs(&self, class: &PayoutClass, value: u64) -> Option<Vec<TxOut>> {
+        match (self, class) {
+            (PayoutPolicy::Pool { script }, PayoutClass::Pool) => Some(vec![output(script, value)]),
+            (PayoutPolicy::Solo { fee, .. }, PayoutClass::Solo { miner }) => {
+                let fee = fee.as_ref().map(|fee| (fee, fee.rate.of(value)));
+                Some(match fee.filter(|(_, part)| *part >= DUST && value - part >= DUST) {
+                    Some((fee, part)) => vec![output(miner, value - part), output(&fee.script, part)],
+                    None => vec![output(miner, value)],
+                })
+            }
+            (PayoutPolicy::Pool { .. }, PayoutClass::Solo { .. })
+            | (PayoutPolicy::Solo { .. }, PayoutClass::Pool) => None,
+        }
+    }
+}
+
+/// Who is paid at present: by a policy that may have followed others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payout {
+    policy: PayoutPolicy,
+    /// The last policy that opened channels of the other kind: those that are still there keep it.
+    before: Option<PayoutPolicy>,
+}
+
+impl Payout {
+    /// By a policy that follows none.
+    #[must_use]
+    pub fn new(policy: PayoutPolicy) -> Self {
+        Self { policy, before: None }
+    }
+
+    /// By another policy from now on. It decides for all channels of its kind, whenever they were
+    /// opened.
+    #[must_use]
+    pub fn followed_by(&self, policy: PayoutPolicy) -> Self {
+        let same_kind = matches!(
+            (&self.policy, &policy),
+            (PayoutPolicy::Pool { .. }, PayoutPolicy::Pool { .. })
+                | (PayoutPolicy::Solo { .. }, PayoutPolicy::Solo { .. })
+        );
+        let before = if same_kind { self.before.clone() } else { Some(self.policy.clone()) };
+        Self { policy, before }
+    }
+
+    /// Decides on the channels that are opened.
+    #[must_use]
+    pub fn policy(&self) -> &PayoutPolicy {
+        &self.policy
+    }
+
+    /// What the outputs of every class take at most.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let before = self.before.as_ref().map(PayoutPolicy::room);
+        before.map_or(self.policy.room(), |before| self.policy.room().max(before))
+    }
+
+    /// The outputs that spend a coinbase's `value`, in satoshis: their sum is exactly that. None for
+    /// a class that no policy has had.
+    ///
+    /// The fee is rounded down. It is not taken if that would make an output too small to be
+    /// worth spending.
+    #[must_use]
+    pub fn outputs(&self, class: &PayoutClass, value: u64) -> Option<Vec<TxOut>> {
+        self.policies().find_map(|policy| policy.outputs(class, value))
+    }
+
+    /// The operator's own script, if he has ever been paid for channels.
+    #[must_use]
+    pub fn operator(&self) -> Option<&Script> {
+        self.policies().find_map(|policy| match policy {
+            PayoutPolicy::Pool { script } => Some(&**script),
+            PayoutPolicy::Solo { .. } => None,
+        })
+    }
+
+    fn policies(&self) -> impl Iterator<Item = &PayoutPolicy> {
+        std::iter::once(&self.policy).chain(&self.before)
     }
 }
 
@@ -200,7 +275,8 @@ mod tests {
 
     /// The values paid to the miner and to the operator, in that order.
     fn values(fee: Option<u16>, value: u64) -> Vec<u64> {
-        let outputs = solo(fee).class_for(MINER).unwrap().class.outputs(value);
+        let class = solo(fee).class_for(MINER).unwrap().class;
+        let outputs = Payout::new(solo(fee)).outputs(&class, value).unwrap();
         let miner = reward_script::parse_address(MINER, Network::Regtest).unwrap();
         assert_eq!(outputs[0].script_pubkey, miner);
         assert!(outputs[1..].iter().all(|output| *output.script_pubkey == *operator()));
@@ -217,14 +293,17 @@ mod tests {
             ("alice.rig.2", "alice", "rig.2"),
             ("m\u{fc}ller.\u{26cf} 1", "m\u{fc}ller", "\u{26cf} 1"),
         ] {
-            let class = PayoutClass::Pool(operator());
+            let class = PayoutClass::Pool;
             assert_eq!(policy.class_for(identity), Ok(Payee { class, account, worker }));
         }
         for identity in ["a\nb", "a\0", "a\u{7f}", "a\u{85}"] {
             assert_eq!(policy.class_for(identity), Err(IdentityError::ControlCharacter));
         }
-        let outputs = PayoutClass::Pool(operator()).outputs(7);
-        assert_eq!(outputs, [TxOut { value: Amount::from_sat(7), script_pubkey: (*operator()).to_owned() }]);
+        let outputs = Payout::new(policy).outputs(&PayoutClass::Pool, 7);
+        assert_eq!(
+            outputs.unwrap(),
+            [TxOut { value: Amount::from_sat(7), script_pubkey: (*operator()).to_owned() }]
+        );
     }
 
     #[test]
@@ -235,7 +314,6 @@ mod tests {
 
         let shouted = MINER.to_uppercase();
         assert_eq!(solo(None).class_for(&shouted).unwrap().class, payee.class, "one script, one class");
-        assert_ne!(solo(Some(1)).class_for(MINER).unwrap().class, payee.class, "the fee is paid too");
 
         for identity in ["", ".rig", "alice", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"] {
             let refused = solo(None).class_for(identity);
@@ -255,6 +333,35 @@ mod tests {
         let fee = Fee::new(p2pkh.as_script().into(), BasisPoints::new(100).unwrap());
         let with_fee = PayoutPolicy::Solo { fee: Some(fee), network: Network::Bitcoin };
         assert_eq!(with_fee.room(), Room { size: 51 + 34, sigops: 8 });
+    }
+
+    #[test]
+    fn a_policy_that_follows_another() {
+        let pool = |op: u8| PayoutPolicy::Pool { script: Script::from_bytes(&[op]).into() };
+        let miner = solo(None).class_for(MINER).unwrap().class;
+        let scripts = |payout: &Payout, class: &PayoutClass| {
+            let outputs = payout.outputs(class, 1_000_000)?;
+            Some(outputs.iter().map(|output| output.script_pubkey.as_bytes()[0]).collect::<Vec<_>>())
+        };
+        let first = Payout::new(pool(0x52));
+        assert_eq!(scripts(&first, &miner), None, "nobody can have opened such a channel");
+        let second = first.followed_by(pool(0x53));
+        assert_eq!(second, Payout::new(pool(0x53)));
+        assert_eq!(scripts(&second, &PayoutClass::Pool), Some(vec![0x53]));
+        assert_eq!(second.room(), pool(0x53).room());
+
+        // a channel keeps its kind, and with it whom it is worked for
+        let third = second.followed_by(solo(None)).followed_by(solo(Some(100)));
+        assert_eq!(scripts(&third, &PayoutClass::Pool), Some(vec![0x53]));
+        assert_eq!(scripts(&third, &miner), Some(vec![0x00, 0x51]));
+        assert_eq!(third.operator().unwrap().as_bytes(), [0x53]);
+        assert_eq!(third.room(), solo(Some(100)).room());
+        let large = Payout::new(PayoutPolicy::Pool { script: Script::from_bytes(&[0x51; 99]).into() });
+        assert_eq!(large.followed_by(solo(None)).room(), Room { size: 8 + 1 + 99, sigops: 4 });
+
+        let fourth = third.followed_by(pool(0x54));
+        assert_eq!(scripts(&fourth, &PayoutClass::Pool), Some(vec![0x54]));
+        assert_eq!(scripts(&fourth, &miner), Some(vec![0x00, 0x51]));
     }
 
     #[test]

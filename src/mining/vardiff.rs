@@ -141,6 +141,15 @@ impl Vardiff {
         }
     }
 
+    /// From now on it aims at these. That changes what shares weigh, not what is known of the miner.
+    pub fn set_options(&mut self, options: Options) {
+        if self.options != options {
+            self.options = options;
+            self.assume(self.estimate.0);
+            self.await_flood();
+        }
+    }
+
     /// Looks at the evidence, if it is time to. Returns the new target if it is to change: from
     /// then on it is the one in force, and must be announced with SetTarget.
     pub fn poll(&mut self, now: Moment) -> Option<Target> {
@@ -572,6 +581,35 @@ mod tests {
             simulation
         });
         assert!(on_pace >= 90, "{on_pace} of 100");
+    }
+
+    #[test]
+    fn another_pace_keeps_the_estimate() {
+        for pace in [WANTED / 4.0, WANTED * 4.0] {
+            let options = Options { shares_per_minute: pace, ..Options::default() };
+            let on_pace = |simulation: &Simulation| {
+                let ratio = simulation.pace() / pace;
+                (0.5..2.0).contains(&ratio)
+            };
+            let mut right = (0, 0);
+            for seed in 0..100 {
+                let mut simulation = Simulation::new(seed, 1e12, 1e12);
+                simulation.run(HOUR);
+                let (estimate, target) = (simulation.vardiff.estimate(), simulation.vardiff.target());
+                simulation.vardiff.set_options(options);
+                assert_eq!(simulation.vardiff.estimate(), estimate);
+                let change = target.hashes_per_share() / simulation.vardiff.target().hashes_per_share();
+                assert!((change * WANTED / pace - 1.0).abs() < 1e-6, "{change}");
+                simulation
+                    .announced
+                    .push_back((simulation.now + simulation.lag, simulation.vardiff.target()));
+                right.0 += u32::from(on_pace(&simulation));
+                // it is not taken for news of the miner either
+                simulation.run(10.0 * MINUTE);
+                right.1 += u32::from(on_pace(&simulation));
+            }
+            assert!(right.0 > 95 && right.1 > 95, "{pace}: {right:?} of 100");
+        }
     }
 
     #[test]

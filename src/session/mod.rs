@@ -81,6 +81,8 @@ pub enum Input<'a> {
     Ended(Lane),
     /// There is newer work.
     Work(Arc<Work>),
+    /// Other limits and habits are to be kept to. A target that they want changed comes with the next tick.
+    Options(Arc<Options>),
     /// The accepted shares up to and including this number (see [`Session::take_shares`]) are safe.
     Stored(u64),
     /// Nothing; time has passed.
@@ -265,6 +267,14 @@ impl Session {
             }
             (State::Open(connection), Input::Work(work)) => {
                 connection.distribute(&mut self.out, work, shared);
+                Ok(())
+            }
+            (State::Open(connection), Input::Options(options)) => {
+                connection.keep_to(&mut self.out, options);
+                Ok(())
+            }
+            (State::AwaitSetup { .. }, Input::Options(options)) => {
+                self.out.options = options;
                 Ok(())
             }
             (State::Open(connection), Input::Stored(number)) => {

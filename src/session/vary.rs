@@ -5,11 +5,12 @@
 //! a search space of its own.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use super::connection::Connection;
 use super::distribute::write_job;
 use super::timers::Timer;
-use super::{CloseReason, Lane, Out, Shared};
+use super::{CloseReason, Lane, Options, Out, Shared};
 use crate::mining::moment::Moment;
 use crate::mining::{Hashrate, Target};
 use crate::wire::codec::Str255;
@@ -52,6 +53,21 @@ impl Connection {
         }
         channel.vardiff.update(now, hashrate, max_target);
         Ok(())
+    }
+
+    /// Other options hold from now on. The present work keeps its target: a reminder sees to a new one.
+    pub(super) fn keep_to(&mut self, out: &mut Out, options: Arc<Options>) {
+        let before = std::mem::replace(&mut out.options, options);
+        let vardiff = out.options.vardiff;
+        if before.vardiff == vardiff {
+            return;
+        }
+        for id in self.channels.keys().copied().collect::<Vec<_>>() {
+            if let Some(channel) = self.channels.get_mut(&id) {
+                channel.vardiff.set_options(vardiff);
+            }
+            self.remind(out, id);
+        }
     }
 
     /// The channel's reminder: its hashrate is looked at again.

@@ -21,6 +21,12 @@ pub(super) struct Failover {
 }
 
 impl Failover {
+    /// The sources are others now: `new_place` says where those are that have stayed.
+    pub(super) fn rearranged(&mut self, new_place: impl Fn(usize) -> Option<usize>) {
+        self.active = self.active.and_then(new_place);
+        self.behind_since = None;
+    }
+
     /// The source to mine on now, and when to ask again at the latest if nothing happens.
     pub(super) fn choose(&mut self, states: &[State], now: Instant) -> (Option<usize>, Option<Instant>) {
         let height = |source: usize| states.get(source)?.offer().map(|offer| offer.tip.height);
@@ -139,6 +145,19 @@ mod tests {
             (10, &[DOWN, Some(6)], None),
             (12, &[DOWN, Some(7)], Some(1)),
         ]);
+    }
+
+    #[test]
+    fn no_step_back_to_a_source_that_is_put_before_the_active_one() {
+        let now = Instant::now();
+        let mut failover = Failover::default();
+        assert_eq!(failover.choose(&at(&[Some(7), Some(6)]), now).0, Some(0));
+        failover.rearranged(|place| Some(1 - place));
+        assert_eq!(failover.choose(&at(&[Some(6), Some(7)]), now).0, Some(1));
+        // nor when the active one goes, for a while
+        failover.rearranged(|place| place.checked_sub(2));
+        assert_eq!(failover.choose(&at(&[Some(6)]), now).0, None);
+        assert_eq!(failover.choose(&at(&[Some(6)]), now + BEHIND_FOR).0, Some(0));
     }
 
     #[test]

@@ -17,11 +17,13 @@ mod numbering;
 mod offer;
 mod pace;
 mod publish;
+mod replace;
 pub mod regtest;
 pub mod solutions;
 pub mod source;
 pub mod tdp;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,17 +37,22 @@ pub use self::blocks::Blocks;
 use self::failover::Failover;
 pub use self::offer::{Body, Draft, Offer, Transactions};
 pub use self::pace::Pace;
-use self::publish::Publisher;
+use self::publish::{Origin, Publisher};
+pub use self::replace::{Change, Control, ReplaceError};
+use self::replace::{Command, Planned, Retired, Seat, plan};
 use self::solutions::{Courier, Fate, StoreError};
-use self::source::{Feed, Outlet, States};
+use self::source::{Board, Feed, Outlet, States};
 pub use self::source::{Refresh, Source, SourceOptions, State};
 use crate::mining::TemplateSerial;
-use crate::pool::{Found, StratumV2Pool};
+use crate::mining::payout::Room;
+use crate::pool::{Found, StratumV2Pool, Terms};
 
 /// How long sources may take to come up before the log has it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the log says that there is no work.
 const COMPLAIN: Duration = Duration::from_secs(60);
+/// Sources that go on for their blocks at most, when others have taken their places again and again.
+const MAX_RETIRED: usize = 16;
 
 /// What an operator can set about work.
 #[derive(Debug, Clone)]
@@ -87,7 +94,7 @@ pub struct Options {
 pub struct BlockTemplateGenerator {
     pool: Arc<StratumV2Pool>,
     found: mpsc::Receiver<Found>,
-    names: Vec<Arc<str>>,
+    board: Board,
     states: States,
     failover: Failover,
     publisher: Publisher,
@@ -97,8 +104,12 @@ pub struct BlockTemplateGenerator {
     idle: Option<(Instant, Instant)>,
     /// The sources. They end with this.
     running: JoinSet<()>,
-    /// Where each of them puts what it has.
-    feeds: Vec<(task::Id, Feed)>,
+    /// Who they are, best first.
+    seats: Vec<Seat>,
+    /// Those that are not wanted any more, and still run.
+    retired: VecDeque<Retired>,
+    control: Control,
+    commands: mpsc::Receiver<Command>,
 }
 
 impl Options {
@@ -121,47 +132,70 @@ impl BlockTemplateGenerator {
         found: mpsc::Receiver<Found>,
     ) -> Result<Self, StoreError> {
         let names: Vec<_> = sources.iter().map(Source::name).collect();
-        let (feeds, states) = Feed::new(&names);
-        let (outlets, deliveries): (Vec<_>, Vec<_>) = names.iter().cloned().map(Outlet::new).unzip();
-        let courier = Courier::start(options.solutions.as_deref(), outlets, states.clone())?;
+        let (feeds, board) = Feed::on_board(&names);
+        let (outlets, deliveries): (Vec<_>, Vec<_>) = names.into_iter().map(Outlet::new).unzip();
+        let courier = Courier::start(options.solutions.as_deref(), outlets.clone(), board.states())?;
         let publisher = Publisher::new(pool.clone(), options.pace, first);
-        let mut generator = Self::new(names, states, courier, publisher, pool, found);
-        for ((source, feed), deliveries) in sources.into_iter().zip(feeds).zip(deliveries) {
-            let task = generator.running.spawn(source.run(feed.clone(), deliveries));
-            generator.feeds.push((task.id(), feed));
+        let mut generator = Self::new(board, courier, publisher, pool, found);
+        let told = options.sources.iter().cloned();
+        for ((((source, feed), outlet), deliveries), options) in
+            sources.into_iter().zip(feeds).zip(outlets).zip(deliveries).zip(told)
+        {
+            let seat = generator.seat(options, feed.clone(), outlet, source.run(feed, deliveries));
+            generator.seats.push(seat);
         }
         Ok(generator)
     }
 
-    /// Fed by whoever has the other side of `states`.
+    /// Fed by whoever feeds `board`.
     fn new(
-        names: Vec<Arc<str>>,
-        states: States,
+        board: Board,
         courier: Courier,
         publisher: Publisher,
         pool: Arc<StratumV2Pool>,
         found: mpsc::Receiver<Found>,
     ) -> Self {
+        let (control, commands) = Control::new();
         Self {
             pool,
             found,
-            names,
-            states,
+            states: board.states(),
+            board,
             failover: Failover::default(),
             publisher,
             courier,
             blocks: Blocks::default(),
             idle: None,
             running: JoinSet::new(),
-            feeds: Vec::new(),
+            seats: Vec::new(),
+            retired: VecDeque::new(),
+            control,
+            commands,
         }
+    }
+
+    /// Starts a source.
+    fn seat(
+        &mut self,
+        options: SourceOptions,
+        feed: Feed,
+        outlet: Outlet,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> Seat {
+        Seat { options, feed, outlet, task: self.running.spawn(run) }
+    }
+
+    /// A way to change it while it [runs](Self::run).
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Has the sources look for something new. Those whose nodes tell them of it by themselves do not
     /// need it.
     #[must_use]
     pub fn refresh(&self) -> Refresh {
-        self.feeds.first().map_or_else(Refresh::default, |(_, feed)| feed.refresh().clone())
+        self.board.refresh().clone()
     }
 
     /// Gives the blocks that are found to somebody else besides the sources.
@@ -179,6 +213,15 @@ impl BlockTemplateGenerator {
                 changed = self.states.changed() => if changed.is_err() { break },
                 Some(found) = self.found.recv(), if self.courier.has_room() => self.hand_in(found),
                 () = self.courier.settled(), if !self.courier.has_room() => {}
+                Some(Command { change, answer }) = self.commands.recv() => {
+                    // who does not wait any more takes it for not done
+                    if !answer.is_closed() {
+                        let replaced = self.replace(change);
+                        // miners have it by the time that it is said to be done, if it can be had at once
+                        self.publish_due(Instant::now());
+                        let _ = answer.send(replaced);
+                    }
+                }
                 Some(ended) = self.running.join_next_with_id() => self.has_failed(ended),
                 // the pool, which is kept here, has the other side
                 _ = payees.changed() => {}
@@ -195,41 +238,107 @@ impl BlockTemplateGenerator {
     /// A source runs until it is dropped; one that has ended has met a fault of ours.
     fn has_failed(&self, ended: Result<(task::Id, ()), JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-        if let Some((_, feed)) = self.feeds.iter().find(|(task, _)| *task == id) {
-            feed.down("it has failed, by a fault of this program: restart the server to use it again");
+        if let Some(seat) = self.seats.iter().find(|seat| seat.task.id() == id) {
+            seat.feed.down("it has failed, by a fault of this program: restart the server to use it again");
         }
+    }
+
+    /// Goes over to other sources and other terms, or has everything stay as it is.
+    fn replace(&mut self, change: Change) -> Result<(), ReplaceError> {
+        let Change { sources, pace, payout, tag } = change;
+        let terms = Terms { payout: self.pool.terms().payout.followed_by(payout), tag };
+        let told = sources.iter().filter(|source| !matches!(source, SourceOptions::Regtest(_)));
+        let room = told.map(SourceOptions::room).fold(terms.payout.room(), Room::max);
+        let planned = plan(&self.seats, sources, room)?;
+        // from here on nothing fails
+        let feeds: Vec<_> = planned
+            .iter()
+            .map(|planned| match planned {
+                Planned::Stays(place) => self.seats[*place].feed.clone(),
+                Planned::Comes(_, source) => self.board.feed(source.name()),
+            })
+            .collect();
+        self.board.arrange(&feeds.iter().map(Feed::id).collect::<Vec<_>>());
+        let mut before: Vec<_> = std::mem::take(&mut self.seats).into_iter().map(Some).collect();
+        let mut moved = vec![None; before.len()];
+        for (planned, feed) in planned.into_iter().zip(feeds) {
+            let seat = match planned {
+                Planned::Stays(place) => {
+                    moved[place] = Some(self.seats.len());
+                    before[place].take()
+                }
+                Planned::Comes(options, source) => {
+                    tracing::info!(source = feed.name(), "a source comes in");
+                    let (outlet, deliveries) = Outlet::new(source.name());
+                    Some(self.seat(options, feed.clone(), outlet, source.run(feed, deliveries)))
+                }
+            };
+            self.seats.extend(seat);
+        }
+        let now = Instant::now();
+        for seat in before.into_iter().flatten() {
+            tracing::info!(source = seat.feed.name(), "a source is not used any more");
+            self.retired.push_back(Retired::new(seat, now));
+        }
+        let surplus = self.retired.len().saturating_sub(MAX_RETIRED);
+        self.retired.drain(..surplus);
+        self.failover.rearranged(|place| moved[place]);
+        self.lead_courier();
+        self.publisher.set_pace(pace);
+        self.publisher.set_terms(terms, room);
+        Ok(())
+    }
+
+    /// Blocks go to all sources that run, those that are wanted first.
+    fn lead_courier(&self) {
+        let outlets = self.seats.iter().map(|seat| &seat.outlet);
+        let outlets = outlets.chain(self.retired.iter().map(Retired::outlet));
+        self.courier.lead_to(outlets.cloned().collect());
+    }
+
+    /// Lets those go that are not needed for a block any more; answers when to do so again.
+    fn let_go(&mut self, now: Instant) -> Option<Instant> {
+        let last = self.publisher.last().map(|last| last.source.id);
+        let before = self.retired.len();
+        self.retired.retain_mut(|retired| retired.until(last, now) > now);
+        if self.retired.len() < before {
+            self.lead_courier();
+        }
+        self.retired.iter_mut().map(|retired| retired.until(last, now)).min()
     }
 
     /// Publishes what there is to publish now; answers when to look again if nothing happens.
     fn publish_due(&mut self, now: Instant) -> Instant {
         let states = self.states.borrow_and_update().clone();
-        for (source, state) in states.iter().enumerate() {
+        for (seat, state) in self.seats.iter().zip(states.iter()) {
             if state.offer().is_none() {
-                self.publisher.gone(source);
+                self.publisher.gone(seat.feed.id());
             }
         }
         let (chosen, again) = self.failover.choose(&states, now);
         let due = match chosen.and_then(|source| Some((source, states[source].offer()?.clone()))) {
             Some((source, offer)) => {
                 self.idle = None;
-                self.tell(source, &offer);
-                self.publisher.consider(source, offer, now)
+                let Seat { feed, options, .. } = &self.seats[source];
+                let origin = Origin { id: feed.id(), name: feed.name().into(), room: options.room() };
+                self.tell(&origin.name, &offer);
+                self.publisher.consider(origin, offer, now)
             }
             None => {
                 let next = self.complain(&states, now);
                 self.publisher.repeat(now).map_or(next, |due| due.min(next))
             }
         };
-        again.map_or(due, |again| again.min(due))
+        again.into_iter().chain(self.let_go(now)).fold(due, Instant::min)
     }
 
     /// Logs what miners are about to be on.
-    fn tell(&self, source: usize, offer: &Offer) {
-        let (source, height) = (&*self.names[source], offer.tip.height);
+    fn tell(&self, source: &str, offer: &Offer) {
+        let height = offer.tip.height;
         match self.publisher.last() {
             None => tracing::info!(source, height, "miners get their work from this source"),
-            Some(last) if *self.names[last.source] != *source => {
-                let before = &*self.names[last.source];
+            Some(last) if *last.source.name != *source => {
+                let before = &*last.source.name;
                 tracing::warn!(source, height, before, "miners get their work from another source now");
             }
             Some(last) if last.offer.tip.prev_hash != offer.tip.prev_hash => {
@@ -242,15 +351,15 @@ impl BlockTemplateGenerator {
     /// Logs that there is no source; answers when to do so again.
     fn complain(&mut self, states: &[State], now: Instant) -> Instant {
         let (since, next) = *self.idle.get_or_insert_with(|| match self.publisher.last() {
-            Some(_) => (now, now),
+            Some(_) if states.iter().all(|state| !matches!(state, State::Starting)) => (now, now),
             // sources are on their way up
-            None => (now, now + PATIENCE),
+            _ => (now, now + PATIENCE),
         });
         if now < next {
             return next;
         }
         let idle_s = now.duration_since(since).as_secs();
-        let reasons = reasons(&self.names, states);
+        let reasons = reasons(&self.seats, states);
         match self.publisher.last() {
             Some(last) => {
                 let height = last.offer.tip.height;
@@ -295,13 +404,13 @@ impl BlockTemplateGenerator {
 }
 
 /// Why there is no work, for each source.
-fn reasons(names: &[Arc<str>], states: &[State]) -> String {
-    let reason = |(name, state): (&Arc<str>, &State)| match state {
-        State::Starting => format!("{name}: no answer yet"),
-        State::Down { reason, .. } => format!("{name}: {reason}"),
-        State::Up(offer) => format!("{name}: has still to catch up with height {}", offer.tip.height),
+fn reasons(seats: &[Seat], states: &[State]) -> String {
+    let reason = |(seat, state): (&Seat, &State)| match (seat.feed.name(), state) {
+        (name, State::Starting) => format!("{name}: no answer yet"),
+        (name, State::Down { reason, .. }) => format!("{name}: {reason}"),
+        (name, State::Up(offer)) => format!("{name}: has still to catch up with height {}", offer.tip.height),
     };
-    names.iter().zip(states).map(reason).collect::<Vec<_>>().join("; ")
+    seats.iter().zip(states).map(reason).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -6,17 +6,32 @@ use std::sync::Arc;
 use super::{Draft, Offer};
 use crate::mining::payees::Payees;
 use crate::mining::{Template, TemplateSerial, Work};
+use crate::pool::{StratumV2Pool, Terms};
 
 /// How many drafts are kept for solutions: more than a channel has jobs, and some of the tip
 /// before.
 const KEPT: usize = 80;
 
+/// Whom the jobs of some work pay, and by which terms.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Paid {
+    terms: Arc<Terms>,
+    payees: Option<Arc<Payees>>,
+}
+
+impl Paid {
+    /// As the pool pays now.
+    pub(super) fn by(pool: &StratumV2Pool) -> Self {
+        Self { terms: pool.terms(), payees: pool.payees().borrow().clone() }
+    }
+}
+
 /// Makes templates of drafts, and remembers which is of which.
 #[derive(Debug)]
 pub(super) struct Numbering {
     next: TemplateSerial,
-    /// Who the last work was to pay before the operator.
-    payees: Option<Arc<Payees>>,
+    /// Whom the last work was to pay.
+    paid: Option<Paid>,
     /// What the last work had.
     current: Vec<(Arc<Draft>, Arc<Template>)>,
     /// What was mined on, newest first.
@@ -25,16 +40,16 @@ pub(super) struct Numbering {
 
 impl Numbering {
     pub(super) fn new(first: TemplateSerial) -> Self {
-        Self { next: first, payees: None, current: Vec::new(), kept: VecDeque::new() }
+        Self { next: first, paid: None, current: Vec::new(), kept: VecDeque::new() }
     }
 
     /// The work that an offer makes. What was in the last work too keeps its serial: everything
-    /// else gets a new one, and so does the draft if it is to be `anew`. With other payees everything is new: miners
+    /// else gets a new one, and so does the draft if it is to be `anew`. Where others are paid everything is new: miners
     /// look at the serial to see whether they have a job.
-    pub(super) fn work(&mut self, offer: &Offer, payees: Option<Arc<Payees>>, anew: bool) -> Work {
-        if payees != self.payees {
+    pub(super) fn work(&mut self, offer: &Offer, paid: Paid, anew: bool) -> Work {
+        if self.pays_others(&paid) {
             self.current.clear();
-            self.payees = payees;
+            self.paid = Some(paid);
         }
         let template = self.template(&offer.draft, anew);
         let future: Vec<_> = offer.future.iter().map(|draft| self.template(draft, false)).collect();
@@ -48,9 +63,9 @@ impl Numbering {
         Work { tip: offer.tip.clone(), template, future }
     }
 
-    /// Who the last work was to pay before the operator.
-    pub(super) fn payees(&self) -> Option<&Arc<Payees>> {
-        self.payees.as_ref()
+    /// Whether the last work was to pay anybody else.
+    pub(super) fn pays_others(&self, paid: &Paid) -> bool {
+        self.paid.as_ref() != Some(paid)
     }
 
     /// What a template was made of.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::numbering::Numbering;
+use super::numbering::{Numbering, Paid};
+use super::source::SourceId;
 use super::{Draft, Offer, Pace};
 use crate::mining::TemplateSerial;
+use crate::mining::payout::Room;
 use crate::mining::share::Solution;
-use crate::pool::StratumV2Pool;
+use crate::pool::{StratumV2Pool, Terms};
 
 /// Gives the pool its work.
 #[derive(Debug)]
@@ -17,13 +19,24 @@ pub(super) struct Publisher {
     pace: Pace,
     numbering: Numbering,
     last: Option<Published>,
+    /// Terms that hold from the first work on that has so much room for payouts.
+    awaited: Option<(Arc<Terms>, Room)>,
+}
+
+/// Where work comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) id: SourceId,
+    pub(super) name: Arc<str>,
+    /// What it leaves for payouts.
+    pub(super) room: Room,
 }
 
 /// What the pool was given last.
 #[derive(Debug)]
 pub(super) struct Published {
-    /// By the source in this place.
-    pub(super) source: usize,
+    /// By this source.
+    pub(super) source: Origin,
     pub(super) offer: Offer,
     /// When it was given what it mines on.
     at: Instant,
@@ -35,7 +48,7 @@ pub(super) struct Published {
 
 impl Publisher {
     pub(super) fn new(pool: Arc<StratumV2Pool>, pace: Pace, first: TemplateSerial) -> Self {
-        Self { pool, pace, numbering: Numbering::new(first), last: None }
+        Self { pool, pace, numbering: Numbering::new(first), last: None, awaited: None }
     }
 
     /// What the pool was given last.
@@ -43,9 +56,31 @@ impl Publisher {
         self.last.as_ref()
     }
 
+    /// From now on there is new work so often.
+    pub(super) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// Other terms hold, from the first work on that has so much room for payouts.
+    pub(super) fn set_terms(&mut self, terms: Terms, room: Room) {
+        self.awaited = (terms != *self.pool.terms()).then(|| (Arc::new(terms), room));
+        if self.last.is_none() {
+            // nobody has a job
+            self.come_to_terms(room);
+        }
+    }
+
+    /// Work with so much room for payouts is what is mined on next.
+    fn come_to_terms(&mut self, room: Room) {
+        if let Some((terms, _)) = self.awaited.take_if(|(_, wanted)| room.holds(*wanted)) {
+            self.pool.set_terms(terms);
+        }
+    }
+
     /// Publishes the offer if its time has come; answers when to look at it again.
-    pub(super) fn consider(&mut self, source: usize, offer: Offer, now: Instant) -> Instant {
-        let Some(last) = self.last.as_ref().filter(|last| last.source == source && !last.gone) else {
+    pub(super) fn consider(&mut self, source: Origin, offer: Offer, now: Instant) -> Instant {
+        self.come_to_terms(source.room);
+        let Some(last) = self.last.as_ref().filter(|last| last.source.id == source.id && !last.gone) else {
             return self.publish(source, offer, false, now);
         };
         let due = self.pace.due(&last.offer, last.at, &offer);
@@ -64,25 +99,27 @@ impl Publisher {
     }
 
     /// A source has no work at the moment.
-    pub(super) fn gone(&mut self, source: usize) {
-        if let Some(last) = self.last.as_mut().filter(|last| last.source == source) {
+    pub(super) fn gone(&mut self, source: SourceId) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.source.id == source) {
             last.gone = true;
         }
     }
 
     /// Nothing is on offer: what the pool has is published anew from time to time. Answers when.
     pub(super) fn repeat(&mut self, now: Instant) -> Option<Instant> {
+        let room = self.last.as_ref()?.source.room;
+        self.come_to_terms(room);
         let last = self.last.as_ref()?;
         let due = last.at + self.pace.max_interval;
         if now < due && !self.pays_others() {
             return Some(due);
         }
-        Some(self.publish(last.source, last.offer.clone(), true, now))
+        Some(self.publish(last.source.clone(), last.offer.clone(), true, now))
     }
 
-    /// Whether it is for others than the pool's present payees to be paid by what was published last.
+    /// Whether what was published last pays otherwise than the pool pays now.
     fn pays_others(&self) -> bool {
-        self.pool.payees().borrow().as_ref() != self.numbering.payees()
+        self.numbering.pays_others(&Paid::by(&self.pool))
     }
 
     /// What a solution was mined on.
@@ -90,12 +127,11 @@ impl Publisher {
         self.numbering.draft(solution.job.template.serial)
     }
 
-    fn publish(&mut self, source: usize, offer: Offer, anew: bool, at: Instant) -> Instant {
+    fn publish(&mut self, source: Origin, offer: Offer, anew: bool, at: Instant) -> Instant {
         let same_tip = |last: &&Published| Arc::ptr_eq(&last.offer.tip, &offer.tip);
         let tip_at = self.last.as_ref().filter(same_tip).map_or(at, |last| last.tip_at);
         let gone = anew && self.last.as_ref().is_some_and(|last| last.gone);
-        let payees = self.pool.payees().borrow().clone();
-        let mut work = self.numbering.work(&offer, payees, anew);
+        let mut work = self.numbering.work(&offer, Paid::by(&self.pool), anew);
         if anew {
             // time goes on at the source as here, whatever our clock says
             let mut tip = (*offer.tip).clone();

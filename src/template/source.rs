@@ -18,6 +18,7 @@ use super::block::FoundBlock;
 use super::regtest::{self, FileError, RegtestChain};
 use super::tdp::{self, TemplateProvider};
 use crate::mining::TemplateSerial;
+use crate::mining::payout::Room;
 
 /// Blocks that may wait for one source.
 const DELIVERIES: usize = 16;
@@ -28,20 +29,34 @@ const TIPS: usize = 64;
 /// How sources are.
 pub type States = watch::Receiver<Known>;
 
+/// Tells the sources of a generator from each other, also those that there are no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(u64);
+
 /// What is known of all sources: how each is, in the order in which they are preferred, and what
 /// they have built on.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
+    /// Whose state is in which place.
+    ids: Vec<SourceId>,
     states: Vec<State>,
     /// Which source had which block for a tip, newest first.
-    tips: VecDeque<(usize, BlockHash)>,
+    tips: VecDeque<(Arc<str>, BlockHash)>,
 }
 
 impl Known {
-    /// Which source builds on a block, or has built on it not long ago.
+    /// The name of the source that builds on a block, or has built on it not long ago.
     #[must_use]
-    pub fn who_built_on(&self, block: BlockHash) -> Option<usize> {
-        self.tips.iter().find(|(_, tip)| *tip == block).map(|(source, _)| *source)
+    pub fn who_built_on(&self, block: BlockHash) -> Option<&str> {
+        self.tips.iter().find(|(_, tip)| *tip == block).map(|(source, _)| &**source)
+    }
+
+    fn place(&self, source: SourceId) -> Option<usize> {
+        self.ids.iter().position(|id| *id == source)
+    }
+
+    fn state(&self, source: SourceId) -> Option<&State> {
+        self.states.get(self.place(source)?)
     }
 }
 
@@ -97,12 +112,53 @@ impl Refresh {
     }
 }
 
+/// Where all sources put what they have.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    known: Arc<watch::Sender<Known>>,
+    refresh: Refresh,
+    /// How many feeds there have been.
+    feeds: u64,
+}
+
+impl Board {
+    /// What the sources have, now and from now on.
+    #[must_use]
+    pub fn states(&self) -> States {
+        self.known.subscribe()
+    }
+
+    /// Who may have news before the sources have.
+    #[must_use]
+    pub fn refresh(&self) -> &Refresh {
+        &self.refresh
+    }
+
+    /// A feed for a source of this name. What it puts in counts once the source has a
+    /// [place](Self::arrange).
+    pub fn feed(&mut self, name: Arc<str>) -> Feed {
+        let id = SourceId(self.feeds);
+        self.feeds += 1;
+        Feed { name, id, known: self.known.clone(), refresh: self.refresh.clone() }
+    }
+
+    /// From now on these are the sources, best first. What is known of those that were there before
+    /// stays.
+    pub fn arrange(&self, sources: &[SourceId]) {
+        self.known.send_modify(|known| {
+            let state = |id: &SourceId| known.state(*id).cloned().unwrap_or(State::Starting);
+            known.states = sources.iter().map(state).collect();
+            known.ids = sources.to_vec();
+        });
+    }
+}
+
 /// Where a source puts what it has.
 #[derive(Debug, Clone)]
 pub struct Feed {
     name: Arc<str>,
-    index: usize,
-    states: Arc<watch::Sender<Known>>,
+    id: SourceId,
+    known: Arc<watch::Sender<Known>>,
     refresh: Refresh,
 }
 
@@ -110,16 +166,23 @@ impl Feed {
     /// A feed for each of the sources that have these names, and what they all put in.
     #[must_use]
     pub fn new(names: &[Arc<str>]) -> (Vec<Self>, States) {
-        let known = Known { states: vec![State::Starting; names.len()], tips: VecDeque::new() };
-        let (states, all) = watch::channel(known);
-        let (states, refresh) = (Arc::new(states), Refresh::default());
-        let feed = |(index, name): (usize, &Arc<str>)| Self {
-            name: name.clone(),
-            index,
-            states: states.clone(),
-            refresh: refresh.clone(),
-        };
-        (names.iter().enumerate().map(feed).collect(), all)
+        let (feeds, board) = Self::on_board(names);
+        (feeds, board.states())
+    }
+
+    /// A feed for each of the sources that have these names, and what others can be added to.
+    #[must_use]
+    pub fn on_board(names: &[Arc<str>]) -> (Vec<Self>, Board) {
+        let mut board = Board::default();
+        let feeds: Vec<_> = names.iter().map(|name| board.feed(name.clone())).collect();
+        board.arrange(&feeds.iter().map(Self::id).collect::<Vec<_>>());
+        (feeds, board)
+    }
+
+    /// Which source it is.
+    #[must_use]
+    pub fn id(&self) -> SourceId {
+        self.id
     }
 
     /// What the operator calls the source.
@@ -136,7 +199,8 @@ impl Feed {
 
     /// The source has work, which supersedes what it had before.
     pub fn offer(&self, offer: Offer) {
-        let previous = self.put(State::Up(offer.clone()));
+        // one that has no place any more is nobody's business
+        let Some(previous) = self.put(State::Up(offer.clone())) else { return };
         let (source, height) = (self.name(), offer.tip.height);
         match previous {
             State::Starting => tracing::info!(source, height, "the source has work"),
@@ -151,29 +215,34 @@ impl Feed {
     pub fn down(&self, reason: impl Display) {
         let reason = reason.to_string();
         let source = self.name();
-        match &self.states.borrow()[self.index] {
-            State::Down { reason: known, .. } if **known == *reason => return,
-            State::Down { .. } => tracing::warn!(source, reason, "the source still has no work"),
-            State::Starting | State::Up(_) => tracing::warn!(source, reason, "the source has no work"),
-        }
-        let since = match &self.states.borrow()[self.index] {
-            State::Down { since, .. } => *since,
-            State::Starting | State::Up(_) => Instant::now(),
+        let since = match self.known.borrow().state(self.id) {
+            None => return,
+            Some(State::Down { reason: known, .. }) if **known == *reason => return,
+            Some(State::Down { since, .. }) => {
+                tracing::warn!(source, reason, "the source still has no work");
+                *since
+            }
+            Some(State::Starting | State::Up(_)) => {
+                tracing::warn!(source, reason, "the source has no work");
+                Instant::now()
+            }
         };
         self.put(State::Down { reason: reason.into(), since });
     }
 
-    fn put(&self, state: State) -> State {
-        let mut previous = state;
-        self.states.send_modify(|known| {
-            if let Some(offer) = previous.offer() {
-                let tip = (self.index, offer.tip.prev_hash);
+    /// Answers what was there before, if the source has a place.
+    fn put(&self, state: State) -> Option<State> {
+        let mut previous = None;
+        self.known.send_modify(|known| {
+            if let Some(offer) = state.offer() {
+                let tip = (self.name.clone(), offer.tip.prev_hash);
                 if !known.tips.contains(&tip) {
                     known.tips.truncate(TIPS - 1);
                     known.tips.push_front(tip);
                 }
             }
-            std::mem::swap(&mut known.states[self.index], &mut previous);
+            let place = known.place(self.id).and_then(|place| known.states.get_mut(place));
+            previous = place.map(|place| std::mem::replace(place, state));
         });
         previous
     }
@@ -242,7 +311,7 @@ pub enum Source {
 }
 
 /// Where to have work from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceOptions {
     /// The embedded chain.
     Regtest(regtest::Options),
@@ -274,6 +343,38 @@ impl Outlet {
 }
 
 impl SourceOptions {
+    /// The room that it is told to leave for payouts.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        match self {
+            // its blocks have room for anything
+            Self::Regtest(_) => Room::ENOUGH,
+            Self::BitcoinRpc(options) => options.room,
+            Self::TemplateProvider(options) => options.room,
+            #[cfg(feature = "bitcoin-ipc")]
+            Self::BitcoinIpc(options) => options.room,
+        }
+    }
+
+    /// The same, told to leave so much room.
+    #[must_use]
+    pub fn with_room(mut self, told: Room) -> Self {
+        match &mut self {
+            Self::Regtest(_) => {}
+            Self::BitcoinRpc(options) => options.room = told,
+            Self::TemplateProvider(options) => options.room = told,
+            #[cfg(feature = "bitcoin-ipc")]
+            Self::BitcoinIpc(options) => options.room = told,
+        }
+        self
+    }
+
+    /// Whether one that runs by these options does what is `wanted`. It may leave more room than that.
+    #[must_use]
+    pub fn serves(&self, wanted: &Self) -> bool {
+        self.room().holds(wanted.room()) && *self == wanted.clone().with_room(self.room())
+    }
+
     /// Gets the source ready. `first` and `now` are for the embedded chain: where it numbers its
     /// templates from, and the time in unix seconds.
     pub fn open(&self, first: TemplateSerial, now: u32) -> Result<Source, OpenError> {

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Counts connections and refuses those over the limits.
 #[derive(Debug)]
 pub struct Admission {
-    max: usize,
-    max_per_address: usize,
     open: Mutex<Open>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
+    max: usize,
+    max_per_address: usize,
     total: usize,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -40,7 +40,14 @@ impl Admission {
     /// At most `max` connections at a time, and `max_per_address` from one address.
     #[must_use]
     pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(Self { max, max_per_address, open: Mutex::default() })
+        let open = Open { max, max_per_address, total: 0, by_address: HashMap::new() };
+        Arc::new(Self { open: Mutex::new(open) })
+    }
+
+    /// Other limits, for those who come from now on. Who is there stays.
+    pub fn set_limits(&self, max: usize, max_per_address: usize) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        (open.max, open.max_per_address) = (max, max_per_address);
     }
 
     /// Whether half of all places, or of those for one address, are taken.
@@ -48,7 +55,7 @@ impl Admission {
     pub fn is_crowded(&self, address: IpAddr) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let here = open.by_address.get(&subscriber(address)).copied().unwrap_or(0);
-        open.total >= self.max.div_ceil(2) || here >= self.max_per_address.div_ceil(2)
+        open.total >= open.max.div_ceil(2) || here >= open.max_per_address.div_ceil(2)
     }
 
     /// How many there are.
@@ -62,11 +69,12 @@ impl Admission {
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
         let address = subscriber(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.total >= self.max {
+        if open.total >= open.max {
             return Err(Refusal::Full);
         }
+        let max_per_address = open.max_per_address;
         let count = open.by_address.entry(address).or_default();
-        if *count >= self.max_per_address {
+        if *count >= max_per_address {
             return Err(Refusal::AddressFull);
         }
         *count += 1;
@@ -155,6 +163,22 @@ mod tests {
         let _third = admission.admit(ip("192.0.2.2")).unwrap();
         let _fourth = admission.admit(ip("192.0.2.3")).unwrap();
         assert!(admission.is_crowded(ip("192.0.2.4")));
+    }
+
+    #[test]
+    fn limits_change_for_those_who_come() {
+        let admission = Admission::new(2, 1);
+        let first = admission.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(admission.admit(ip("192.0.2.1")).unwrap_err(), Refusal::AddressFull);
+        admission.set_limits(2, 2);
+        let second = admission.admit(ip("192.0.2.1")).unwrap();
+        assert_eq!(admission.admit(ip("192.0.2.2")).unwrap_err(), Refusal::Full);
+        admission.set_limits(1, 2);
+        assert_eq!(admission.count(), 2);
+        drop(first);
+        assert_eq!(admission.admit(ip("192.0.2.2")).unwrap_err(), Refusal::Full);
+        drop(second);
+        assert!(admission.admit(ip("192.0.2.2")).is_ok());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::mining::Work;
 use crate::mining::share::{Share, Solution};
 use crate::pool::{Found, Stored, StratumV2Pool};
 use crate::roster::Entry;
-use crate::session::{CloseReason, Event, Input, Output, Session, VERSION, first_job};
+use crate::session::{CloseReason, Event, Input, Options, Output, Session, VERSION, first_job};
 use crate::stats::TransportStats;
 use crate::wire::url::Transport;
 
@@ -88,6 +88,8 @@ struct Seat {
     pool: Arc<StratumV2Pool>,
     clock: Clock,
     session: Session,
+    /// What the session keeps to.
+    options: Arc<Options>,
     shares: Vec<Share>,
     /// Solutions that have not been handed in yet.
     found: VecDeque<Found>,
@@ -101,13 +103,14 @@ struct Seat {
 
 impl Seat {
     fn new(peer: Peer, pool: Arc<StratumV2Pool>, clock: Clock) -> Self {
-        let first_job = first_job(since_1970());
-        let session = Session::new(pool.session_options(), clock.now()).with_jobs_from(first_job);
+        let options = pool.session_options();
+        let session = Session::new(options.clone(), clock.now()).with_jobs_from(first_job(since_1970()));
         let seat = Self {
             peer,
             pool,
             clock,
             session,
+            options,
             shares: Vec::new(),
             found: VecDeque::new(),
             storing: VecDeque::new(),
@@ -220,6 +223,11 @@ impl Seat {
 
     fn take_work(&mut self, work: &mut watch::Receiver<Option<Arc<Work>>>) {
         let newest = work.borrow_and_update().clone();
+        let options = self.pool.session_options();
+        if !Arc::ptr_eq(&options, &self.options) {
+            self.options = options.clone();
+            self.session.handle(self.clock.now(), Input::Options(options), &*self.pool);
+        }
         if let Some(newest) = newest {
             self.session.handle(self.clock.now(), Input::Work(newest), &*self.pool);
         }

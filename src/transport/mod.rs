@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 pub use admission::{Admission, Permit};
 pub use identity::NoiseIdentity;
-pub use noise_tcp::NoiseListener;
+pub use noise_tcp::{NoiseLimits, NoiseListener};
 
 use crate::session::{CloseReason, Lane};
 use crate::wire::Header;

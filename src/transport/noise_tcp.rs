@@ -27,15 +27,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log says that there is no room, at most.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
 
+/// What holds for the miners that come over TCP from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoiseLimits {
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// No more than so many at a time, so that file descriptors are left for the rest.
+    pub max_connections: usize,
+}
+
 /// A TCP socket that takes miners.
 #[derive(Debug)]
 pub struct NoiseListener {
     listener: TcpListener,
-    /// How long a handshake may take.
-    handshake_timeout: Duration,
+    limits: Arc<watch::Sender<NoiseLimits>>,
     identity: Arc<NoiseIdentity>,
     admission: Arc<Admission>,
-    max_connections: usize,
 }
 
 impl NoiseListener {
@@ -47,13 +54,21 @@ impl NoiseListener {
         admission: Arc<Admission>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, handshake_timeout, identity, admission, max_connections: usize::MAX })
+        let limits = NoiseLimits { handshake_timeout, max_connections: usize::MAX };
+        Ok(Self { listener, limits: Arc::new(watch::Sender::new(limits)), identity, admission })
     }
 
     /// Takes no more than `max` miners at a time, so that file descriptors are left for the rest.
     #[must_use]
     pub fn with_max_connections(self, max: usize) -> Self {
-        Self { max_connections: max, ..self }
+        self.limits.send_modify(|limits| limits.max_connections = max);
+        self
+    }
+
+    /// To change the limits while it runs.
+    #[must_use]
+    pub fn limits(&self) -> Arc<watch::Sender<NoiseLimits>> {
+        self.limits.clone()
     }
 
     /// Where it listens.
@@ -84,13 +99,14 @@ impl NoiseListener {
                     continue;
                 }
             };
-            if connections.len() >= self.max_connections {
+            let NoiseLimits { handshake_timeout, max_connections } = *self.limits.borrow();
+            if connections.len() >= max_connections {
                 if told_full.is_none_or(|told| told.elapsed() >= FULL_PAUSE) {
                     told_full = Some(Instant::now());
                     tracing::warn!(
                         "miners over TCP are refused: there are {} already, and each takes a file of the \
                          limit of open files; raise that, or let them use QUIC",
-                        self.max_connections
+                        max_connections
                     );
                 }
                 continue;
@@ -103,7 +119,7 @@ impl NoiseListener {
                 }
             };
             // boxed: a connection that is served need not keep the room that its handshake took
-            let shakes = Box::pin(timeout(self.handshake_timeout, handshake(stream, self.identity.clone())));
+            let shakes = Box::pin(timeout(handshake_timeout, handshake(stream, self.identity.clone())));
             let (pool, mut shutdown) = (pool.clone(), shutdown.clone());
             connections.spawn(async move {
                 let _permit = permit;

@@ -52,7 +52,7 @@ pub(in crate::module) fn api() -> Api {
     let peer: SocketAddr = ([192, 0, 2, 1], 50_123).into();
     let now = crate::clock::unix_now();
     let entry = pool.roster().enter(Transport::Quic, peer, "Bitaxe Gamma 2.9.0", now - 10);
-    let class = PayoutClass::Pool(Script::new().into());
+    let class = PayoutClass::Pool;
     entry.opened(ChannelId(2), &Arc::new(Account { user: "bc1qexample.rig1".into(), class }));
     let mut tally = Tally { accepted: 1234, difficulty: 10.0, ..Tally::default() };
     tally.rejected[1] = 5;

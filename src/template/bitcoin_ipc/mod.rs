@@ -37,7 +37,7 @@ use crate::wire::template::{CoinbaseOutputConstraints, TemplateDistribution};
 const FIXED_SIZE: u32 = 1168 / 4;
 
 /// What an operator can set about a node's mining interface.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The node's `node.sock`.
     pub socket: PathBuf,

@@ -18,7 +18,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const MAX_COOKIE_LEN: u64 = 4096;
 
 /// What a node knows us by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// The file that the node writes anew each time it starts.
     CookieFile(PathBuf),

@@ -53,7 +53,7 @@ const SHORTEST_POLL: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(60);
 
 /// What an operator can set about a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Where its RPC is: `http://HOST:PORT`.
     pub url: String,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -65,7 +66,8 @@ pub struct Courier {
 #[derive(Debug)]
 struct Round {
     store: Option<Store>,
-    outlets: Vec<Outlet>,
+    /// A block that is under way when others come goes to these too.
+    outlets: watch::Sender<Vec<Outlet>>,
     states: States,
 }
 
@@ -75,6 +77,7 @@ impl Courier {
     pub fn start(folder: Option<&Path>, outlets: Vec<Outlet>, states: States) -> Result<Self, StoreError> {
         let opened = folder.map(Store::open).transpose()?;
         let (store, kept) = opened.map_or((None, Vec::new()), |(store, kept)| (Some(store), kept));
+        let outlets = watch::Sender::new(outlets);
         let mut courier =
             Self { round: Arc::new(Round { store, outlets, states }), under_way: JoinSet::new() };
         for block in kept {
@@ -85,6 +88,11 @@ impl Courier {
             });
         }
         Ok(courier)
+    }
+
+    /// From now on blocks go to these outlets.
+    pub fn lead_to(&self, outlets: Vec<Outlet>) {
+        self.round.outlets.send_replace(outlets);
     }
 
     /// Whether more blocks may be taken.
@@ -175,11 +183,20 @@ impl Round {
 
     async fn deliver(&self, block: &Arc<FoundBlock>) -> Outcome {
         let mut built_on = std::pin::pin!(self.built_on(block));
-        let mut asked: FuturesUnordered<_> = self.outlets.iter().map(|outlet| ask(outlet, block)).collect();
+        let mut outlets = self.outlets.subscribe();
+        let mut known = outlets.borrow_and_update().clone();
+        let mut asked: FuturesUnordered<_> =
+            known.iter().map(|outlet| ask(outlet.clone(), block.clone())).collect();
         let (mut refusals, mut others) = (Vec::new(), Vec::new());
         let mut sent = false;
         let taken = |words| Outcome { fate: Fate::Taken, words };
-        while !asked.is_empty() {
+        loop {
+            let (fate, patience) = match (refusals.is_empty(), sent) {
+                (true, true) => (Fate::Unconfirmed, SENT_PATIENCE),
+                (true, false) => (Fate::Stranded, STRANDED_PATIENCE),
+                (false, true) => (Fate::Refused, DOUBT_PATIENCE),
+                (false, false) => (Fate::Refused, Duration::ZERO),
+            };
             tokio::select! {
                 biased;
                 Some((name, verdict)) = asked.next() => match verdict {
@@ -193,28 +210,30 @@ impl Round {
                     }
                 },
                 words = &mut built_on => return taken(words),
+                Ok(()) = outlets.changed() => {
+                    let present = outlets.borrow_and_update().clone();
+                    for outlet in present {
+                        if !known.iter().any(|known| known.deliveries.same_channel(&outlet.deliveries)) {
+                            asked.push(ask(outlet.clone(), block.clone()));
+                            known.push(outlet);
+                        }
+                    }
+                }
+                // once all have said something
+                () = sleep(patience), if asked.is_empty() => {
+                    refusals.append(&mut others);
+                    return Outcome { fate, words: refusals.join("; ") };
+                }
             }
         }
-        let (fate, patience) = match (refusals.is_empty(), sent) {
-            (true, true) => (Fate::Unconfirmed, SENT_PATIENCE),
-            (true, false) => (Fate::Stranded, STRANDED_PATIENCE),
-            (false, true) => (Fate::Refused, DOUBT_PATIENCE),
-            (false, false) => (Fate::Refused, Duration::ZERO),
-        };
-        if let Ok(words) = timeout(patience, built_on).await {
-            return taken(words);
-        }
-        refusals.append(&mut others);
-        Outcome { fate, words: refusals.join("; ") }
     }
 
     /// Waits until a source builds on the block.
     async fn built_on(&self, block: &FoundBlock) -> String {
         let mut states = self.states.clone();
         loop {
-            let by = states.borrow_and_update().who_built_on(block.hash);
-            if let Some(by) = by {
-                return format!("{} builds on it", self.outlets[by].name);
+            if let Some(by) = states.borrow_and_update().who_built_on(block.hash) {
+                return format!("{by} builds on it");
             }
             if states.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -224,15 +243,15 @@ impl Round {
 }
 
 /// Gives the block to a source until the source has said something of it.
-async fn ask<'o>(outlet: &'o Outlet, block: &Arc<FoundBlock>) -> (&'o str, Verdict) {
-    let name = &*outlet.name;
+async fn ask(outlet: Outlet, block: Arc<FoundBlock>) -> (Arc<str>, Verdict) {
+    let Outlet { name, deliveries } = outlet;
     let (mut pause, longest) = RETRY;
     let start = Instant::now();
     let mut said: Option<(Instant, String)> = None;
     loop {
         let (delivery, verdict) = Delivery::new(block.clone());
         let asked = async {
-            outlet.deliveries.send(delivery).await.ok()?;
+            deliveries.send(delivery).await.ok()?;
             verdict.await.ok()
         };
         let verdict = match timeout(PATIENCE, asked).await {
@@ -243,7 +262,7 @@ async fn ask<'o>(outlet: &'o Outlet, block: &Arc<FoundBlock>) -> (&'o str, Verdi
         let Verdict::Failed(reason) = verdict else { return (name, verdict) };
         if said.as_ref().is_none_or(|(at, last)| *last != reason || at.elapsed() >= COMPLAIN) {
             let (hash, for_s) = (block.hash, start.elapsed().as_secs());
-            tracing::error!(source = name, %hash, for_s, reason, "a found block has not reached the source yet; trying again");
+            tracing::error!(source = &*name, %hash, for_s, reason, "a found block has not reached the source yet; trying again");
             said = Some((Instant::now(), reason));
         }
         sleep(pause).await;

@@ -9,7 +9,7 @@ use bitcoin::consensus::encode::{deserialize_hex, serialize};
 use bitcoin::{Block, BlockHash};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::mining::TemplateSerial;
@@ -167,6 +167,25 @@ async fn one_source_refuses_what_another_says_nothing_of() {
     let outcome = outcome.await.unwrap();
     assert_eq!(outcome.fate, Fate::Refused);
     assert!(outcome.words.starts_with("b: inconclusive; a: sent"), "{}", outcome.words);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_under_way_goes_to_a_source_that_comes_too() {
+    for patiently in [false, true] {
+        let (_feeds, states, outlets, mut deliveries) = sources(["a", "b"]);
+        let (there, late) = outlets.split_at(1);
+        let mut courier = Courier::start(None, there.to_vec(), states).unwrap();
+        let outcome = take(&mut courier, found());
+        let first = deliveries[0].recv().await.unwrap();
+        // nobody else is asked, or it waits for who builds on it
+        first.answer(if patiently { Verdict::NotMine } else { Verdict::Failed("busy".to_owned()) });
+        sleep(Duration::from_millis(1)).await;
+        courier.lead_to(outlets.clone());
+        let second = timeout(Duration::from_secs(30), deliveries[1].recv()).await.expect("it is asked");
+        second.unwrap().answer(Verdict::Accepted);
+        assert_eq!(outcome.await.unwrap(), Outcome { fate: Fate::Taken, words: "b has it".to_owned() });
+        courier.lead_to(late.to_vec());
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ use crate::mining::payout::Room;
 use crate::wire::keys::AuthorityPublicKey;
 
 /// What an operator can set about a Template Provider.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Where it listens, as `HOST:PORT`.
     pub address: String,

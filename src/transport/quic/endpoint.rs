@@ -98,13 +98,7 @@ pub(super) fn serve(
     keys: &EndpointKeys,
     options: &Options,
 ) -> io::Result<Endpoint> {
-    let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
-    let mut server = ServerConfig::new(Arc::new(tls), Arc::new(keys.token.clone()));
-    server
-        .transport_config(Arc::new(transport(options)?))
-        .migration(true)
-        .max_incoming(MAX_INCOMING)
-        .incoming_buffer_size_total(MAX_INCOMING_BYTES);
+    let server = server_config(tls, keys, options)?;
     let mut endpoint = EndpointConfig::new(Arc::new(keys.reset.clone()));
     endpoint
         .cid_generator(|| Box::new(RandomConnectionIdGenerator::new(CONNECTION_ID_LEN)))
@@ -112,6 +106,22 @@ pub(super) fn serve(
         // question, so nobody is attacked by it
         .min_reset_interval(Duration::ZERO);
     Endpoint::new(endpoint, Some(server), bind(address, options.socket_buffer)?, Arc::new(TokioRuntime))
+}
+
+/// What holds for connections that begin from now on.
+pub(super) fn server_config(
+    tls: Arc<rustls::ServerConfig>,
+    keys: &EndpointKeys,
+    options: &Options,
+) -> io::Result<ServerConfig> {
+    let tls = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
+    let mut server = ServerConfig::new(Arc::new(tls), Arc::new(keys.token.clone()));
+    server
+        .transport_config(Arc::new(transport(options)?))
+        .migration(true)
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size_total(MAX_INCOMING_BYTES);
+    Ok(server)
 }
 
 fn transport(options: &Options) -> io::Result<TransportConfig> {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Code;
+use super::control::{Control, per_address};
 use super::endpoint::{self, EndpointKeys, Options};
 use super::served::Served;
 use crate::clock::Clock;
@@ -19,8 +20,6 @@ use crate::transport::drive::{Peer, drive};
 use crate::transport::{Admission, LinkError, Permit};
 use crate::wire::url::Transport;
 
-/// No fewer addresses than this can take up all handshakes: such as begin one and never end it.
-const ADDRESSES: usize = 8;
 /// How long closed connections may take to say so at shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -28,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct QuicListener {
     endpoint: Endpoint,
-    options: Options,
+    control: Control,
     /// Those that are in a handshake.
     handshakes: Arc<Admission>,
     admission: Arc<Admission>,
@@ -43,10 +42,16 @@ impl QuicListener {
         options: Options,
         admission: Arc<Admission>,
     ) -> io::Result<Self> {
-        let endpoint = endpoint::serve(address, tls, keys, &options)?;
-        let per_address = (options.max_handshakes / ADDRESSES).max(1);
-        let handshakes = Admission::new(options.max_handshakes, per_address);
-        Ok(Self { endpoint, options, handshakes, admission })
+        let endpoint = endpoint::serve(address, tls.clone(), keys, &options)?;
+        let handshakes = Admission::new(options.max_handshakes, per_address(&options));
+        let control = Control::new(endpoint.clone(), tls, keys.clone(), options, handshakes.clone());
+        Ok(Self { endpoint, control, handshakes, admission })
+    }
+
+    /// A way to change it while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Where it listens.
@@ -74,7 +79,7 @@ impl QuicListener {
             };
             let Some((connecting, seat)) = self.admit(incoming) else { continue };
             let (pool, mut shutdown) = (pool.clone(), shutdown.clone());
-            let options = self.options.clone();
+            let options = self.control.options();
             connections.spawn(async move {
                 if let Some((link, address)) = handshake(connecting, seat, &options, &mut shutdown).await {
                     let peer = Peer { transport: Transport::Quic, address };
@@ -92,8 +97,8 @@ impl QuicListener {
     fn admit(&self, incoming: Incoming) -> Option<(Connecting, Seat)> {
         let peer = incoming.remote_address();
         // who only claims an address must not take the places of those who have it
-        let busy =
-            self.handshakes.count() >= self.options.validate_above || self.admission.is_crowded(peer.ip());
+        let busy = self.handshakes.count() >= self.control.options().validate_above
+            || self.admission.is_crowded(peer.ip());
         if busy && !incoming.remote_address_validated() {
             // cannot fail: an address that is not validated may be asked
             let _ = incoming.retry();

@@ -1,6 +1,7 @@
 #![doc = include_str!("protocol.md")]
 
 mod code;
+mod control;
 mod dialled;
 mod endpoint;
 mod listener;
@@ -10,6 +11,7 @@ mod served;
 mod streams;
 
 pub use code::Code;
+pub use control::Control;
 pub(crate) use dialled::Dialled;
 pub use endpoint::{EndpointKeys, Options};
 pub use listener::QuicListener;
