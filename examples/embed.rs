@@ -32,6 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // UDP and TCP on the same port: a miner that has both URLs prefers QUIC, and makes do with TCP
     // where QUIC does not get through.
     let (quic, tcp) = (server.quic_url("127.0.0.1"), server.tcp_url("127.0.0.1"));
+    let tcp = tcp.ok_or("noise.enabled is true unless the configuration says otherwise")?;
     println!("miners connect to {quic}\n            or to {tcp}");
 
     // A miner in the same process, for the show.
@@ -41,6 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         threads: 1,
         until: Until { blocks: Some(1), time: Some(Duration::from_secs(120)), ..Until::default() },
         pace: Pace::default(),
+        certificate: None,
     };
     let progress = Arc::new(Progress::default());
     tokio::select! {

@@ -22,6 +22,7 @@
 //!   on which QUIC stream is laid down in [`transport::quic`].
 //! - [`module`] is what makes the server a module of blvm-node.
 //! - [`certs`] keeps what the server is known by.
+//! - [`instance`] keeps a second server off a data directory, and counts the starts.
 //! - [`server`] starts and stops it all; [`cli`] is the binary.
 //!
 //! The modules are declared in the order in which they may use each other: none uses one that
@@ -41,6 +42,7 @@ pub mod template;
 pub mod module;
 pub mod miner;
 pub mod certs;
+pub mod instance;
 pub mod server;
 pub mod config;
 pub mod cli;

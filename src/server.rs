@@ -4,7 +4,7 @@ mod live;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 pub use self::live::ApplyError;
 use self::live::Live;
-use crate::certs::endpoint::EndpointSecret;
+use crate::certs::{self, endpoint::EndpointSecret};
 use crate::clock::{Clock, unix_now};
 use crate::mining::TemplateSerial;
 use crate::mining::extranonce::BootEpoch;
@@ -25,7 +25,7 @@ use crate::template::solutions::StoreError;
 use crate::template::source::OpenError;
 use crate::template::{self, BlockTemplateGenerator, Blocks, Refresh};
 use crate::transport::quic::{self, EndpointKeys, QuicListener};
-use crate::transport::tls::{TlsError, TlsIdentity};
+use crate::transport::tls::{Serving, TlsError, TlsIdentity};
 use crate::transport::{Admission, NoiseIdentity, NoiseListener};
 use crate::wire::certificate::Certificate;
 use crate::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
@@ -67,12 +67,16 @@ pub struct Options {
 /// What the server is known by.
 #[derive(Debug)]
 pub struct Identity {
-    /// Vouches for it on either transport.
-    pub authority: AuthoritySecretKey,
-    /// Its TLS certificate and key.
-    pub tls: TlsIdentity,
+    /// Vouches for it over TCP, and over QUIC too if the TLS certificate says so.
+    pub authority: AuthorityPublicKey,
+    /// What miners over TCP are shown. Without it there is nothing to show them, and no listener.
+    pub noise: Option<Arc<NoiseIdentity>>,
+    /// What miners over QUIC are shown.
+    pub tls: Serving,
     /// What must outlast a restart.
     pub endpoint: EndpointKeys,
+    /// Which start this is.
+    pub boot: BootEpoch,
 }
 
 impl Identity {
@@ -82,8 +86,31 @@ impl Identity {
         let not_valid_after = now.saturating_add(TLS_VALIDITY);
         let tls =
             TlsIdentity::issue(&authority, now.saturating_sub(Certificate::BACKDATED), not_valid_after)?;
-        let endpoint = EndpointKeys::derive(EndpointSecret::generate().as_bytes());
-        Ok(Self { authority, tls, endpoint })
+        Self::with_tls(authority, &tls, EndpointKeys::derive(EndpointSecret::generate().as_bytes()))
+    }
+
+    /// What was found on disk, for the start with this epoch.
+    #[must_use]
+    pub fn of(parts: certs::Parts, boot: BootEpoch) -> Self {
+        let certs::Parts { authority, noise, tls, endpoint } = parts;
+        Self { authority, noise, tls, endpoint, boot }
+    }
+
+    /// With a TLS certificate that there is already.
+    pub fn with_tls(
+        authority: AuthoritySecretKey,
+        tls: &TlsIdentity,
+        endpoint: EndpointKeys,
+    ) -> Result<Self, TlsError> {
+        let public = authority.public_key();
+        Ok(Self {
+            authority: public,
+            noise: Some(Arc::new(NoiseIdentity::new(authority, CERTIFICATE_VALIDITY))),
+            tls: Serving::new(tls, &[], None, &public)?,
+            endpoint,
+            // differs from that of the start before, unless it came a multiple of 64 seconds earlier
+            boot: BootEpoch::of_start(unix_now().into()),
+        })
     }
 }
 
@@ -118,8 +145,10 @@ pub struct StratumV2Server {
     pool: Arc<StratumV2Pool>,
     authority: AuthorityPublicKey,
     /// How miners verify it over QUIC.
-    quic_trust: Trust,
+    quic_trust: Mutex<Trust>,
     address: SocketAddr,
+    /// Whether it listens on TCP.
+    noise: bool,
     stop_listening: watch::Sender<bool>,
     stop_mining: watch::Sender<bool>,
     listening: JoinSet<()>,
@@ -139,16 +168,11 @@ impl StratumV2Server {
         let clock = Clock::start();
         // a restart takes no search space that was handed out before it: the serials of the
         // templates go on, as long as there are fewer than 256 of them a second, and the prefixes
-        // differ unless it came a multiple of 64 seconds later
+        // differ by the boot's epoch
         let now = unix_now();
         let first_serial = TemplateSerial(u64::from(now) << 8);
-        let epoch = BootEpoch::of_start(now.into());
-        let authority = identity.authority.public_key();
-        let quic_trust = match identity.tls.vouched_by(&authority, now) {
-            Ok(_) => Trust::Authority(authority),
-            // by name they may as well, but who knows by which
-            Err(_) => Trust::Pins(vec![identity.tls.spki_hash()]),
-        };
+        let (authority, epoch) = (identity.authority, identity.boot);
+        let quic_trust = Mutex::new(identity.tls.trust.clone());
         let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
         let (noise, quic) = listen(&options, identity, &admission).await?;
         let address = quic.local_addr().map_err(|error| StartError::Udp(options.listen_addr, error))?;
@@ -159,17 +183,22 @@ impl StratumV2Server {
             BlockTemplateGenerator::start(sources, &options.template, first_serial, pool.clone(), found)?;
 
         let (refresh, blocks) = (generator.refresh(), generator.blocks());
-        let live = Live::new(admission, noise.limits(), quic.control(), generator.control());
+        let limits = noise.as_ref().map(NoiseListener::limits);
+        let live = Live::new(admission, limits, quic.control(), generator.control());
         let (mut listening, mut mining) = (JoinSet::new(), JoinSet::new());
         mining.spawn(generator.run(not_mining));
         listening.spawn(quic.run(pool.clone(), clock, not_listening.clone()));
-        listening.spawn(noise.run(pool.clone(), clock, not_listening));
+        let has_noise = noise.is_some();
+        if let Some(noise) = noise {
+            listening.spawn(noise.run(pool.clone(), clock, not_listening));
+        }
         let module = JoinSet::new();
         Ok(Self {
             pool,
             authority,
             quic_trust,
             address,
+            noise: has_noise,
             stop_listening,
             stop_mining,
             listening,
@@ -188,13 +217,21 @@ impl StratumV2Server {
         self.module.spawn(client.run());
     }
 
+    /// Shows this to miners that connect over QUIC from now on. Those that are connected do not
+    /// notice.
+    pub fn set_tls(&self, tls: Serving) -> io::Result<()> {
+        self.live.set_tls(tls.config)?;
+        *self.quic_trust.lock().unwrap_or_else(PoisonError::into_inner) = tls.trust;
+        Ok(())
+    }
+
     /// What all its sessions share, its counts among them.
     #[must_use]
     pub fn pool(&self) -> &Arc<StratumV2Pool> {
         &self.pool
     }
 
-    /// Where it listens, on UDP and on TCP.
+    /// Where it listens, on UDP and, if it does, on TCP.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -203,13 +240,15 @@ impl StratumV2Server {
     /// The URL for a miner that reaches this machine as `host` and speaks QUIC.
     #[must_use]
     pub fn quic_url(&self, host: &str) -> StratumUrl {
-        self.url(Transport::Quic, host, self.quic_trust.clone())
+        let trust = self.quic_trust.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.url(Transport::Quic, host, trust)
     }
 
-    /// The URL for a miner that reaches this machine as `host` and speaks Noise over TCP.
+    /// The URL for a miner that reaches this machine as `host` and speaks Noise over TCP, if the
+    /// server does.
     #[must_use]
-    pub fn tcp_url(&self, host: &str) -> StratumUrl {
-        self.url(Transport::Tcp, host, Trust::Authority(self.authority))
+    pub fn tcp_url(&self, host: &str) -> Option<StratumUrl> {
+        self.noise.then(|| self.url(Transport::Tcp, host, Trust::Authority(self.authority)))
     }
 
     fn url(&self, transport: Transport, host: &str, trust: Trust) -> StratumUrl {
@@ -240,15 +279,20 @@ impl StratumV2Server {
     }
 }
 
-/// Both listeners, on one port number.
+/// Both listeners, on one port number; or the one for QUIC alone.
 async fn listen(
     options: &Options,
     identity: Identity,
     admission: &Arc<Admission>,
-) -> Result<(NoiseListener, QuicListener), StartError> {
-    let tls = identity.tls.server_config()?;
-    let noise = Arc::new(NoiseIdentity::new(identity.authority, CERTIFICATE_VALIDITY));
+) -> Result<(Option<NoiseListener>, QuicListener), StartError> {
     let wanted = options.listen_addr;
+    let bind_udp = |address| {
+        let tls = identity.tls.config.clone();
+        QuicListener::bind(address, tls, &identity.endpoint, options.quic.clone(), admission.clone())
+    };
+    let Some(noise) = identity.noise.filter(|_| options.noise_enabled) else {
+        return Ok((None, bind_udp(wanted).map_err(|error| StartError::Udp(wanted, error))?));
+    };
     let mut tries = if wanted.port() == 0 { PORTS_TRIED } else { 1 };
     loop {
         tries -= 1;
@@ -256,15 +300,8 @@ async fn listen(
         let tcp = tcp.await.map_err(|error| StartError::Tcp(wanted, error))?;
         let tcp = tcp.with_max_connections(options.max_tcp_connections);
         let address = tcp.local_addr().map_err(|error| StartError::Tcp(wanted, error))?;
-        let udp = QuicListener::bind(
-            address,
-            tls.clone(),
-            &identity.endpoint,
-            options.quic.clone(),
-            admission.clone(),
-        );
-        match udp {
-            Ok(udp) => return Ok((tcp, udp)),
+        match bind_udp(address) {
+            Ok(udp) => return Ok((Some(tcp), udp)),
             Err(error) if tries == 0 => return Err(StartError::Udp(address, error)),
             Err(_) => {}
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use blvm_stratum_v2::mining::moment::Moment;
 use blvm_stratum_v2::mining::share::Rejection;
-use blvm_stratum_v2::mining::{Difficulty, Target, Tip, Work};
+use blvm_stratum_v2::mining::{Difficulty, Target, Tip, Work, vardiff};
 use blvm_stratum_v2::session::{CloseReason, Input, Lane, Options};
 use blvm_stratum_v2::wire::codec::{Seq64K, Str255};
 use blvm_stratum_v2::wire::common::SetupConnection;
@@ -17,7 +17,7 @@ use blvm_stratum_v2::wire::mining::*;
 use blvm_stratum_v2::wire::{ChannelId, JobId, U256, write_frame};
 use sim_support::miner::frame;
 use sim_support::model::{Fields, Kind};
-use sim_support::shared::{SLOTS, SimPool, user};
+use sim_support::shared::{SLOTS, SimPool, eager, user};
 
 use sim_support::rig::*;
 
@@ -210,6 +210,33 @@ fn an_operators_least_difficulty_holds_for_channels_old_and_new() {
     rig.wait(5 * SECOND);
     assert_eq!((target(&rig, 2), target(&rig, 3)), (all_of(7), ANY));
     assert_eq!(rig.closed, None);
+}
+
+#[test]
+fn another_pace_has_a_settled_channel_looked_at_at_once() {
+    let target = |rig: &Rig| Target::from(U256(rig.model.channels[&2].target.0)).hashes_per_share();
+    let mut rig = ready(Options::default());
+    rig.open_as(Kind::Extended, Lane::Control, user(0).as_bytes(), 100.0, 8);
+    let before = target(&rig);
+    // as it is to be, until it is looked at every minute only
+    for _ in 0..31 {
+        rig.wait(5 * SECOND);
+        rig.mine_and_submit(2);
+        rig.store();
+    }
+    rig.wait(SECOND);
+    rig.store();
+    assert_eq!(target(&rig), before);
+    assert!(rig.session.wake_at() > Some(rig.now + 20 * SECOND), "{:?}", rig.session.wake_at());
+
+    let slower = vardiff::Options { shares_per_minute: eager().shares_per_minute / 4.0, ..eager() };
+    let options = Arc::new(Options { vardiff: slower, ..Options::default() });
+    assert_eq!(rig.tell(Input::Options(options.clone())), NOTHING);
+    assert!(rig.session.wake_at() <= Some(rig.now));
+    assert_names(&rig.wait(Duration::ZERO), &["SetTarget", "NewExtendedMiningJob"]);
+    assert!((3.9..4.1).contains(&(target(&rig) / before)), "what is known of the miner stays");
+    assert_eq!(rig.tell(Input::Options(options)), NOTHING);
+    assert!(rig.session.wake_at() > Some(rig.now), "the same is no news");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use blvm_stratum_v2::pool::{CountOnly, StratumV2Pool};
 use blvm_stratum_v2::server::Identity;
 use blvm_stratum_v2::template::regtest::{self, RegtestChain};
 use blvm_stratum_v2::transport::quic::QuicListener;
-use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
+use blvm_stratum_v2::transport::{Admission, NoiseListener};
 use blvm_stratum_v2::wire::keys::AuthoritySecretKey;
 use blvm_stratum_v2::wire::url::{StratumUrl, Transport, Trust};
 use getrandom::SysRng;
@@ -108,8 +108,8 @@ pub(crate) fn run() {
 
     let authority = AuthoritySecretKey::generate(&mut UnwrapErr(SysRng));
     let trust = Trust::Authority(authority.public_key());
-    let Identity { authority, tls, endpoint } = Identity::issue(authority).unwrap();
-    let identity = Arc::new(NoiseIdentity::new(authority, Duration::from_secs(3600)));
+    let Identity { noise: identity, tls, endpoint, .. } = Identity::issue(authority).unwrap();
+    let identity = identity.unwrap();
     let admission = Admission::new(usize::MAX, usize::MAX);
     let (_stop, stopped) = watch::channel(false);
     let clock = Clock::start();
@@ -118,8 +118,7 @@ pub(crate) fn run() {
     let noise = NoiseListener::bind(any, options.handshake_timeout, identity, admission.clone());
     let noise = runtime.block_on(noise).unwrap();
     let address = noise.local_addr().unwrap();
-    let quic = QuicListener::bind(address, tls.server_config().unwrap(), &endpoint, options.quic, admission)
-        .unwrap();
+    let quic = QuicListener::bind(address, tls.config, &endpoint, options.quic, admission).unwrap();
     runtime.spawn(noise.run(pool.clone(), clock, stopped.clone()));
     runtime.spawn(quic.run(pool.clone(), clock, stopped));
     let (host, port) = (address.ip().to_string(), address.port());

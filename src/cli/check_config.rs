@@ -1,9 +1,6 @@
 //! `check-config`: what the server would do.
 
 use std::fmt::Display;
-use std::fs;
-use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bitcoin::{Address, Network, Script};
@@ -12,23 +9,20 @@ use serde_json::{Map, Value, json};
 #[cfg(feature = "bitcoin-ipc")]
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::Failure;
 use super::limits::Limits;
 use crate::aside::aside;
-use crate::certs::{Pair, authority};
+use crate::certs;
+use crate::clock::unix_now;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::mining::reward_script;
 use crate::template::SourceOptions;
 use crate::template::bitcoin_rpc::BitcoinRpc;
 use crate::template::tdp::TemplateProvider;
-use crate::wire::keys::AuthoritySecretKey;
 
 /// How long a source may take to show that it is there.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A key is shorter.
-const MAX_KEY_LEN: u64 = 4096;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -53,7 +47,7 @@ pub(super) async fn check_config(
     if args.json {
         println!("{}", Value::Object(report.object));
     } else {
-        report.lines.iter().for_each(|line| println!("{line}"));
+        report.lines.iter().for_each(|line| println!("{}", line.trim_end()));
     }
     checked
 }
@@ -82,13 +76,11 @@ async fn check(
     listening(&config, report);
 
     let certs = config.certs();
-    let key = certs.directory.join(authority::FILE_NAME);
-    let pairs = [certs.first].into_iter().chain(certs.more).collect();
-    let (identity, pairs) = aside(move || (Identity::read(key), files(pairs))).await.map_err(failed)?;
-    report.tell("authority key", &identity.text, identity.object);
-    for pair in pairs {
-        report.add("certificates", "certificate", &pair.text, pair.object);
+    let identity = aside(move || certs::Report::inspect(&certs, unix_now())).await.map_err(failed)?;
+    for (number, line) in identity.to_string().lines().enumerate() {
+        report.tell(if number == 0 { "identity" } else { "" }, line, Value::Null);
     }
+    report.is("identity", json!(identity));
 
     payout(&config, network, report);
     let names = options.template.sources.iter().map(name).collect::<Vec<_>>();
@@ -116,6 +108,11 @@ async fn check(
     report.is("limits", json!(limits));
     if answers.iter().all(|answer| matches!(answer, Some(Err(_)))) {
         return Err(Failure::Run("no source can be used: there would be no work".into()));
+    }
+    if !identity.problems.is_empty() {
+        return Err(Failure::Run(
+            "miners would not be served as they should be: mind the problems above".into(),
+        ));
     }
     Ok(())
 }
@@ -178,77 +175,6 @@ fn payout(config: &Config, network: Network, report: &mut Report) {
 
 fn address(script: &Script, network: Network) -> Option<String> {
     Address::from_script(script, network).ok().map(|address| address.to_string())
-}
-
-/// Something that is in a file, or is not.
-struct Identity {
-    text: String,
-    object: Value,
-}
-
-impl Identity {
-    fn read(path: PathBuf) -> Self {
-        let shown = path.display().to_string();
-        match read_key(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Self {
-                text: format!("{shown} is not there: run, or keygen, makes it"),
-                object: json!({ "file": shown, "public": null }),
-            },
-            Err(error) => Self {
-                text: format!("{shown} cannot be read: {error}"),
-                object: json!({ "file": shown, "error": error.to_string() }),
-            },
-            Ok(text) => match text.trim().parse::<AuthoritySecretKey>() {
-                Ok(key) => Self {
-                    text: format!("{shown}: miners know the server by {}", key.public_key()),
-                    object: json!({ "file": shown, "public": key.public_key().to_string() }),
-                },
-                Err(error) => Self {
-                    text: format!("{shown} is not an authority key ({error})"),
-                    object: json!({ "file": shown, "error": error.to_string() }),
-                },
-            },
-        }
-    }
-}
-
-fn read_key(path: &Path) -> io::Result<Zeroizing<String>> {
-    // what is no file could be waited for without end
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut text = Zeroizing::new(String::with_capacity(MAX_KEY_LEN as usize));
-    fs::File::open(path)?.take(MAX_KEY_LEN).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// Which files of certificates are there.
-fn files(pairs: Vec<Pair>) -> Vec<Identity> {
-    let read = |path: &Path| match fs::metadata(path)?.is_file() {
-        true => fs::File::open(path).map(drop),
-        false => Err(io::Error::other("not a file")),
-    };
-    let there = |path: &Path| match read(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    };
-    let state = |there: &io::Result<bool>| match there {
-        Ok(true) => "there".to_owned(),
-        Ok(false) => "not there".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    let one = |pair: Pair| {
-        let (certificate, key) = (state(&there(&pair.certificate)), state(&there(&pair.key)));
-        let (path, key_path) = (pair.certificate.display(), pair.key.display());
-        Identity {
-            text: format!("{path} is {certificate}, its key {key_path} is {key}"),
-            object: json!({
-                "cert_path": path.to_string(), "cert": certificate, "key_path": key_path.to_string(), "key": key,
-            }),
-        }
-    };
-    pairs.into_iter().map(one).collect()
 }
 
 /// What the log calls a source.

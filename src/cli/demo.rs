@@ -54,6 +54,7 @@ async fn show(args: &Args, options: Options) -> Result<(), Box<dyn Error>> {
     let authority = AuthoritySecretKey::generate(&mut UnwrapErr(SysRng));
     let server = StratumV2Server::start(options, Identity::issue(authority)?).await?;
     let (quic, tcp) = (server.quic_url("127.0.0.1"), server.tcp_url("127.0.0.1"));
+    let tcp = tcp.ok_or("the demo speaks Noise too")?;
     if !args.json {
         println!("server: {quic}\n        {tcp}");
     }
@@ -77,7 +78,8 @@ async fn show(args: &Args, options: Options) -> Result<(), Box<dyn Error>> {
 async fn mine(url: StratumUrl, progress: Arc<Progress>) -> Result<(), Box<dyn Error>> {
     let user = format!("demo.{}", url.transport);
     let (until, pace) = (Until::default(), Pace::default());
-    let options = miner::Options { server: Server::at([url])?, user, threads: 1, until, pace };
+    let options =
+        miner::Options { server: Server::at([url])?, user, threads: 1, until, pace, certificate: None };
     miner::mine(&options, progress).await?;
     Err("a miner stopped".into())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::interval;
 
+use super::own::OwnCertificate;
 use super::{Failure, terminal};
 use crate::miner::{self, Progress, Until};
 use crate::transport::client::{Pace, Server};
@@ -32,6 +33,8 @@ pub(super) struct Args {
     /// Stop after so many seconds.
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
+    #[command(flatten)]
+    own: OwnCertificate,
     /// Print one JSON object at the end.
     #[arg(long)]
     json: bool,
@@ -41,8 +44,14 @@ pub(super) async fn mine(args: Args) -> Result<(), Failure> {
     let until =
         Until { shares: args.shares, blocks: args.blocks, time: args.seconds.map(Duration::from_secs) };
     let server = Server::at(args.url).map_err(|error| Failure::Run(error.into()))?;
-    let options =
-        miner::Options { server, user: args.user, threads: args.threads, until, pace: Pace::default() };
+    let options = miner::Options {
+        server,
+        user: args.user,
+        threads: args.threads,
+        until,
+        pace: Pace::default(),
+        certificate: args.own.load()?,
+    };
     let progress = Arc::new(Progress::default());
     let start = Instant::now();
     let mut tick = interval(Duration::from_secs(5));

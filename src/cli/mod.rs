@@ -1,12 +1,19 @@
 //! The commands. Each is a few lines over the library.
 
+mod cert;
 mod check_config;
+mod control;
 mod demo;
 mod keygen;
 mod limits;
+mod log;
+mod manual;
 mod mine;
 mod module;
+mod notify;
+mod own;
 mod ping;
+mod reload;
 mod run;
 mod terminal;
 
@@ -15,8 +22,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
+use self::control::Question;
+use self::log::LogLevel;
 use crate::config::{Config, ConfigError, Environment, Overrides};
 
 /// The file that is read when no other is named.
@@ -45,10 +53,19 @@ enum Command {
     Ping(ping::Args),
     /// Show a server and miners finding blocks on a chain of their own.
     Demo(demo::Args),
+    /// Make, look at and replace certificates.
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Have the running server read its configuration and certificates again.
+    Reload,
     /// Make the authority key, by which miners know the server.
     Keygen(keygen::Args),
     /// Say what the server would do with its configuration, and change nothing.
     CheckConfig(check_config::Args),
+    /// Print the manual page.
+    Man,
+    /// Print what makes a shell complete the arguments.
+    Completions(manual::Args),
 }
 
 /// Runs the command that the arguments name. blvm-node gives none, but its environment.
@@ -61,19 +78,23 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let quiet = matches!(cli.command, Command::Demo(_) | Command::Ping(_) | Command::CheckConfig(_));
-    init_log(if quiet { "warn" } else { "info" });
+    let log = LogLevel::to_stderr(if quiet { "warn" } else { "info" });
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::Run(error.into()).exit(),
     };
     let done = runtime.block_on(async {
         match cli.command {
-            Command::Run => run::run(config(cli.config)?).await,
+            Command::Run => run::run(cli.config, log).await,
             Command::Mine(args) => mine::mine(args).await,
             Command::Ping(args) => ping::ping(args).await,
             Command::Demo(args) => demo::demo(args).await,
+            Command::Cert(command) => cert::cert(command, cli.config).await,
+            Command::Reload => control::demand(cli.config, Question::Reload).await,
             Command::Keygen(args) => keygen::keygen(&args, &config(cli.config)?),
             Command::CheckConfig(args) => check_config::check_config(args, config(cli.config)).await,
+            Command::Man => Ok(manual::man()?),
+            Command::Completions(args) => Ok(manual::completions(&args)?),
         }
     });
     // threads that still hash or read do not hold up the end
@@ -118,10 +139,7 @@ impl From<Box<dyn std::error::Error>> for Failure {
 }
 
 fn config(path: Option<PathBuf>) -> Result<Option<Config>, ConfigError> {
-    let path = path.or_else(|| {
-        let default = PathBuf::from(CONFIG_FILE);
-        default.exists().then_some(default)
-    });
+    let path = config_path(path);
     let overrides = Overrides::of_process();
     if path.is_none() && overrides.is_empty() {
         return Ok(None);
@@ -129,18 +147,7 @@ fn config(path: Option<PathBuf>) -> Result<Option<Config>, ConfigError> {
     Config::load(path.as_deref(), &overrides).map(Some)
 }
 
-/// The log goes to standard error; `RUST_LOG` overrides the level.
-fn init_log(default: &str) {
-    tracing_subscriber::fmt()
-        .with_env_filter(log_filter(default))
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-fn log_filter(default: &str) -> EnvFilter {
-    // what that crate has to say of Bitcoin Core's interface, the source of work says better
-    EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{default},bitcoin_core_sv2=error")))
+/// The file to read, if there is one.
+fn config_path(named: Option<PathBuf>) -> Option<PathBuf> {
+    named.or_else(|| Some(PathBuf::from(CONFIG_FILE)).filter(|default| default.exists()))
 }

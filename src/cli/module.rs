@@ -14,10 +14,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 
+use super::Failure;
+use super::log::LogLevel;
+use super::reload::Origin;
 use super::run::{StartedBy, serve};
-use super::{Failure, log_filter};
 use crate::aside::be_alone;
-use crate::config::{Config, Environment};
+use crate::config::Environment;
 use crate::module::socket::{self, Kept};
 
 /// Set, to the process's id, once it has been executed anew.
@@ -66,10 +68,13 @@ pub(super) fn main(environment: Environment) -> ExitCode {
             environment.data_dir.display()
         );
     }
-    if let Err(error) = init_log(&environment.data_dir) {
-        eprintln!("error: {error}");
-        return ExitCode::FAILURE;
-    }
+    let log = match init_log(&environment.data_dir) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing::info!(
         "version {}, started by blvm-node as {}",
         env!("CARGO_PKG_VERSION"),
@@ -77,7 +82,7 @@ pub(super) fn main(environment: Environment) -> ExitCode {
     );
     keep_socket(&environment);
     thread::sleep(LIMITED_AFTER);
-    match run(&environment, Node { parent }) {
+    match run(environment, Node { parent }, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let (code, error) = failure.told();
@@ -104,10 +109,9 @@ fn keep_socket(environment: &Environment) {
     }
 }
 
-fn run(environment: &Environment, node: Node) -> Result<(), Failure> {
-    let config = Config::for_module(environment)?;
+fn run(environment: Environment, node: Node, log: LogLevel) -> Result<(), Failure> {
     let runtime = runtime().map_err(|error| Failure::Run(error.into()))?;
-    let done = runtime.block_on(serve(config, StartedBy::Node(node)));
+    let done = runtime.block_on(serve(Origin::Module(environment), StartedBy::Node(node), log));
     runtime.shutdown_background();
     done
 }
@@ -134,7 +138,7 @@ fn execute_anew(data_dir: &Path) -> io::Error {
 }
 
 /// The log goes to files in DATA_DIR. What cannot be written is lost: it must not end the server.
-fn init_log(data_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn init_log(data_dir: &Path) -> Result<LogLevel, Box<dyn std::error::Error>> {
     let (prefix, suffix, days) = LOG;
     let file = RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
@@ -142,14 +146,7 @@ fn init_log(data_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         .filename_suffix(suffix)
         .max_log_files(days)
         .build(data_dir)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(log_filter("info"))
-        .with_target(false)
-        .with_ansi(false)
-        .log_internal_errors(false)
-        .with_writer(file)
-        .init();
-    Ok(())
+    Ok(LogLevel::to_file("info", file))
 }
 
 /// Few threads, with small stacks; or one, if there are no others to be had. They are tried first, because tokio

@@ -1,14 +1,16 @@
 //! `ping`: what a server is, and how long it takes to work for it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::Failure;
+use super::own::OwnCertificate;
 use crate::miner::assignment::Assignments;
 use crate::transport::client::{Client, ClientError, Device, Step};
-use crate::transport::tls::Roots;
+use crate::transport::tls::{Roots, TlsIdentity};
 use crate::wire::codec::Str255;
 use crate::wire::common::flags::REQUIRES_STANDARD_JOBS;
 use crate::wire::mining::{Mining, OpenStandardMiningChannel};
@@ -26,15 +28,19 @@ pub(super) struct Args {
     /// Who to open a channel as, e.g. ADDRESS.worker.
     #[arg(long, default_value = "ping")]
     user: String,
+    #[command(flatten)]
+    own: OwnCertificate,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn ping(args: Args) -> Result<(), Failure> {
+    let certificate = args.own.load()?;
     let mut report = Report { json: args.json, steps: Vec::new() };
     let start = Instant::now();
-    let outcome = timeout(PATIENCE, visit(&args, &mut report)).await.unwrap_or(Err(ClientError::Timeout));
+    let outcome =
+        timeout(PATIENCE, visit(&args, certificate, &mut report)).await.unwrap_or(Err(ClientError::Timeout));
     if args.json {
         let object = json!({
             "url": args.url.to_string(),
@@ -48,13 +54,18 @@ pub(super) async fn ping(args: Args) -> Result<(), Failure> {
     outcome.map_err(|error| Failure::Run(error.into()))
 }
 
-async fn visit(args: &Args, report: &mut Report) -> Result<(), ClientError> {
+async fn visit(
+    args: &Args,
+    certificate: Option<Arc<TlsIdentity>>,
+    report: &mut Report,
+) -> Result<(), ClientError> {
     let device = Device {
         flags: REQUIRES_STANDARD_JOBS,
         vendor: env!("CARGO_PKG_NAME").to_owned(),
         hardware_version: "ping".to_owned(),
         firmware: env!("CARGO_PKG_VERSION").to_owned(),
         device_id: String::new(),
+        certificate,
     };
     let tell = |step: Step, took| match step {
         Step::Resolved(addresses) => {

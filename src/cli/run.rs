@@ -5,18 +5,33 @@ use std::fmt::Display;
 use std::future;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::Failure;
+use super::control::{Asked, Control, Question};
 use super::limits::Limits;
+use super::log::LogLevel;
 use super::module::Node;
-use crate::certs::{authority, endpoint, tls};
+use super::notify;
+use super::reload::{Origin, Report, Running};
+use crate::aside::aside;
+use crate::certs::{Rotation, Started};
 use crate::clock::unix_now;
 use crate::config::Config;
+use crate::instance::{Instance, InstanceError};
 use crate::module::api::Info;
 use crate::server::{Identity, Options, StratumV2Server};
-use crate::transport::quic::EndpointKeys;
+
+/// How often the log has what is about to expire.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long the last instance of a module may take to leave.
+const PREDECESSOR: Duration = Duration::from_secs(15);
+/// What is said after a second signal.
+const AT_ONCE: &str = "told a second time to stop: left at once, without waiting for connections to end";
 
 /// Who has started the server, and is told how it is.
 #[derive(Debug)]
@@ -45,71 +60,201 @@ impl StartedBy {
     }
 }
 
-pub(super) async fn run(config: Option<Config>) -> Result<(), Failure> {
-    if config.is_none() {
+pub(super) async fn run(path: Option<PathBuf>, log: LogLevel) -> Result<(), Failure> {
+    let origin = Origin::File(path);
+    if origin.path().is_none() {
         println!("no config.toml here: starting with defaults");
     }
-    serve(config.unwrap_or_default(), StartedBy::Hand).await
+    serve(origin, StartedBy::Hand, log).await
 }
 
 /// Serves miners until it is told to stop, or whoever has started it is gone.
-pub(super) async fn serve(config: Config, by: StartedBy) -> Result<(), Failure> {
+pub(super) async fn serve(origin: Origin, by: StartedBy, log: LogLevel) -> Result<(), Failure> {
+    let content = origin.content();
+    let config = origin.load()?;
     if !config.stratum_v2.enabled {
         by.tell("stratum_v2.enabled is false: nothing to do");
+        if let StartedBy::Hand = by {
+            // systemd takes who leaves without a word for failed, and tries again
+            notify::ready("disabled (stratum_v2.enabled)".to_owned()).await;
+        }
         return Ok(());
     }
     let mut options = config.options()?;
+    log.set(&config.log.level);
     let limits = Limits::of_process();
     options.max_tcp_connections = limits.tcp_connections();
     for too_low in limits.too_low(&options, matches!(by, StartedBy::Node(_))) {
         tracing::warn!("{too_low}");
     }
-    Ok(serve_with(&config, options, &by).await?)
+    let running = |rotation| Running::new(origin, config.clone(), content, rotation, log);
+    Ok(serve_with(&config, options, &by, running).await?)
 }
 
-async fn serve_with(config: &Config, options: Options, by: &StartedBy) -> Result<(), Box<dyn Error>> {
-    let certs = &config.stratum_v2.certs_dir;
-    let key_path = certs.join(authority::FILE_NAME);
-    let (authority, new) = authority::load_or_create(&key_path)?;
-    if new {
-        by.tell(format_args!(
-            "made the authority key {}; keep a copy of it in a safe place",
-            key_path.display()
-        ));
+async fn serve_with(
+    config: &Config,
+    options: Options,
+    by: &StartedBy,
+    running: impl FnOnce(Rotation) -> Running,
+) -> Result<(), Box<dyn Error>> {
+    let data_dir = &config.stratum_v2.data_dir;
+    let instance = acquire(data_dir, by).await?;
+    let certs = config.certs();
+    let Started { rotation, parts, told, warnings, problems } =
+        aside(move || Rotation::start(certs, unix_now())).await??;
+    told.iter().for_each(|line| by.tell(line));
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    problems.iter().for_each(|problem| tracing::error!("{problem}"));
+    // from here on it does not end the process
+    let hang_up = signal(SignalKind::hangup())?;
+    let mut signals = Signals::new()?;
+    let control = Control::listen(data_dir);
+    if let Err(error) = &control {
+        tracing::warn!("no socket in {} to be asked by ({error}): use SIGHUP to reload", data_dir.display());
     }
-    let tls = tls::load_or_issue(certs, &authority, unix_now())?;
-    by.tell(&tls);
-    let (secret, new) = endpoint::load_or_create(certs)?;
-    if new {
-        by.tell(format_args!("made the endpoint's secret {}", certs.join(endpoint::FILE_NAME).display()));
-    }
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let endpoint = EndpointKeys::derive(secret.as_bytes());
-    let identity = Identity { authority, tls: tls.identity, endpoint };
     let node = config.blvm.node(matches!(by, StartedBy::Node(_)), &options.template.sources);
-    let mut server = StratumV2Server::start(options, identity).await?;
+    let mut server = StratumV2Server::start(options, Identity::of(parts, instance.epoch())).await?;
     if !config.has_source() {
         by.tell("no node is configured: mining on the embedded regtest chain, whose coins are worth nothing");
     }
-    let host = host(server.address());
-    let (quic, tcp) = (server.quic_url(&host).to_string(), server.tcp_url(&host).to_string());
-    by.tell(format_args!("miners connect to {quic}"));
-    by.tell(format_args!("            or to {tcp}"));
+    let listen_urls = tell_urls(&server, by);
+    // the environment that a node's module has from its node is the node's
+    if let StartedBy::Hand = by {
+        notify::ready(status(&listen_urls)).await;
+        tokio::spawn(notify::watchdog());
+    }
     if let Some(node) = node {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        server.join_node(
-            node,
-            Info { config_path: config.path.clone(), listen_urls: vec![quic, tcp], version },
-        );
+        server.join_node(node, Info { config_path: config.path.clone(), listen_urls, version });
+    }
+    let mut running = running(rotation);
+    let mut ended = Ok(());
+    tokio::select! {
+        () = signals.stop() => by.tell("stopping"),
+        () = by.gone() => by.tell("the node is gone: stopping"),
+        () = follow(&mut running, &mut server, control.ok(), hang_up, by) => {
+            ended = Err("a part of the server has failed, see the log".into());
+        }
+    }
+    if let StartedBy::Hand = by {
+        notify::stopping().await;
     }
     tokio::select! {
-        _ = terminate.recv() => by.tell("stopping"),
-        _ = interrupt.recv() => by.tell("stopping"),
-        () = by.gone() => by.tell("the node is gone: stopping"),
-        () = server.failed() => return Err("a part of the server has failed, see the log".into()),
+        () = server.shutdown() => ended,
+        () = signals.stop() => Err(AT_ONCE.into()),
     }
-    server.shutdown().await;
-    Ok(())
+}
+
+/// The data directory. A node that was killed may start the module again before the last one has left.
+async fn acquire(data_dir: &Path, by: &StartedBy) -> Result<Instance, InstanceError> {
+    let until = Instant::now() + PREDECESSOR;
+    loop {
+        match Instance::acquire(data_dir) {
+            Err(InstanceError::Taken { .. })
+                if matches!(by, StartedBy::Node(_)) && Instant::now() < until =>
+            {
+                sleep(Duration::from_millis(200)).await;
+            }
+            acquired => return acquired,
+        }
+    }
+}
+
+/// Takes changes as they come, until the server fails.
+async fn follow(
+    running: &mut Running,
+    server: &mut StratumV2Server,
+    mut control: Option<Control>,
+    mut hang_up: Signal,
+    by: &StartedBy,
+) {
+    let mut daily = interval(DAY);
+    let mut look_at = Instant::now() + running.poll_interval();
+    loop {
+        let asked = async {
+            match &mut control {
+                Some(control) => control.asked().await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = server.failed() => return,
+            _ = hang_up.recv() => reload(running, server, by).await.log(),
+            Some(Asked { question, answer }) = asked => {
+                let report = match question {
+                    Question::Reload => reload(running, server, by).await,
+                    Question::ReloadCertificates => running.reload_certificates(server).await,
+                    Question::ShowCertificates => {
+                        // who has asked may not wait any more
+                        let _ = answer.send(running.served());
+                        continue;
+                    }
+                };
+                report.log();
+                let _ = answer.send(report.answer());
+            }
+            () = sleep_until(look_at) => running.poll(server).await.log(),
+            _ = daily.tick() => {
+                running.expiring().log();
+                continue;
+            }
+        }
+        look_at = Instant::now() + running.poll_interval();
+    }
+}
+
+async fn reload(running: &mut Running, server: &mut StratumV2Server, by: &StartedBy) -> Report {
+    let by_hand = matches!(by, StartedBy::Hand);
+    if by_hand {
+        notify::reloading().await;
+    }
+    let report = running.reload(server).await;
+    if by_hand {
+        notify::ready(format!("{}; reloaded: {}", status(&urls(server)), report.summary())).await;
+    }
+    report
+}
+
+/// Tells what miners connect to.
+fn tell_urls(server: &StratumV2Server, by: &StartedBy) -> Vec<String> {
+    let urls = urls(server);
+    for (number, url) in urls.iter().enumerate() {
+        by.tell(format_args!(
+            "{} {url}",
+            if number == 0 { "miners connect to" } else { "            or to" }
+        ));
+    }
+    urls
+}
+
+fn urls(server: &StratumV2Server) -> Vec<String> {
+    let host = host(server.address());
+    let tcp = server.tcp_url(&host).map(|url| url.to_string());
+    [server.quic_url(&host).to_string()].into_iter().chain(tcp).collect()
+}
+
+/// For systemd.
+fn status(urls: &[String]) -> String {
+    format!("miners connect to {}", urls.join(" or to "))
+}
+
+/// What tells the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// What miners may call this machine. No packet is sent to find out.

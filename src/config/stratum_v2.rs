@@ -1,7 +1,7 @@
 //! The `[stratum_v2]` table: the server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bitcoin::Network;
@@ -132,6 +132,9 @@ impl StratumV2 {
             self.pool_url.as_ref().is_none_or(|url| url.trim().is_empty()),
             "removed to mine on the node's own blocks: mining for another pool is not supported yet",
         );
+        let there = |path: &Path| !path.as_os_str().is_empty();
+        checks.must("stratum_v2.certs_dir", there(&self.certs_dir), "a directory");
+        checks.must("stratum_v2.data_dir", there(&self.data_dir), "a directory");
         checks.must("stratum_v2.share_batch_size", self.share_batch_size > 0, "at least 1");
         checks.must(
             "stratum_v2.shares_per_minute",

@@ -69,6 +69,16 @@ impl Default for Noise {
 impl Tls {
     pub(super) fn check(&self, checks: &mut Checks) {
         checks.must("tls.poll_interval", (1..=86_400).contains(&self.poll_interval), "1 to 86400 seconds");
+        let both = self.cert_path.is_some() == self.key_path.is_some();
+        checks.must("tls.cert_path", both, "there if tls.key_path is, and the other way round");
+        for (key, path) in [
+            ("tls.cert_path", &self.cert_path),
+            ("tls.key_path", &self.key_path),
+            ("tls.client_ca_path", &self.client_ca_path),
+        ] {
+            let there = path.as_ref().is_none_or(|path| !path.as_os_str().is_empty());
+            checks.must(key, there, "the path of a file");
+        }
         let names = self.names.iter().all(|name| ServerName::try_from(name.as_str()).is_ok());
         checks.must("tls.names", names, "a list of DNS names and IP addresses");
         for (number, pair) in self.certificate.iter().enumerate() {
@@ -106,6 +116,7 @@ impl super::Config {
             more: tls.certificate.iter().map(|more| pair(&more.cert_path, &more.key_path)).collect(),
             names: tls.names.clone(),
             client_ca: tls.client_ca_path.clone(),
+            noise: self.noise.enabled,
             noise_validity: Duration::from_secs(self.noise.cert_validity),
         }
     }

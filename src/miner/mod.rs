@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use crate::transport::client::{ClientError, Device, Dialer, Pace, Server};
+use crate::transport::tls::TlsIdentity;
 use crate::wire::common::flags::REQUIRES_STANDARD_JOBS;
 
 /// What to mine, where, and for how long.
@@ -29,6 +30,8 @@ pub struct Options {
     pub until: Until,
     /// When to try which transport.
     pub pace: Pace,
+    /// What to show a server over QUIC that wants a certificate.
+    pub certificate: Option<Arc<TlsIdentity>>,
 }
 
 /// When to stop: at the first of these that is reached.
@@ -68,7 +71,7 @@ pub async fn mine(options: &Options, progress: Arc<Progress>) -> Result<(), Mine
             None => std::future::pending().await,
         }
     };
-    let dialer = Dialer::new(options.server.clone(), device(), options.pace.clone());
+    let dialer = Dialer::new(options.server.clone(), device(options), options.pace.clone());
     let mut miner = Miner { account, search, nonces, progress, until: options.until, seats: 0, seat: None };
     let mined = tokio::select! {
         mined = miner.run(dialer) => mined,
@@ -80,13 +83,14 @@ pub async fn mine(options: &Options, progress: Arc<Progress>) -> Result<(), Mine
     mined
 }
 
-fn device() -> Device {
+fn device(options: &Options) -> Device {
     Device {
         flags: REQUIRES_STANDARD_JOBS,
         vendor: env!("CARGO_PKG_NAME").to_owned(),
         hardware_version: "cpu".to_owned(),
         firmware: env!("CARGO_PKG_VERSION").to_owned(),
         device_id: String::new(),
+        certificate: options.certificate.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Job ids: one counter for all channels of a connection, so that no id names two different jobs.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::wire::JobId;
 

@@ -23,7 +23,6 @@ pub mod solutions;
 pub mod source;
 pub mod tdp;
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +38,7 @@ pub use self::offer::{Body, Draft, Offer, Transactions};
 pub use self::pace::Pace;
 use self::publish::{Origin, Publisher};
 pub use self::replace::{Change, Control, ReplaceError};
-use self::replace::{Command, Planned, Retired, Seat, plan};
+use self::replace::{Command, LONGEST, Planned, Retired, Seat, plan};
 use self::solutions::{Courier, Fate, StoreError};
 use self::source::{Board, Feed, Outlet, States};
 pub use self::source::{Refresh, Source, SourceOptions, State};
@@ -51,8 +50,9 @@ use crate::pool::{Found, StratumV2Pool, Terms};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the log says that there is no work.
 const COMPLAIN: Duration = Duration::from_secs(60);
-/// Sources that go on for their blocks at most, when others have taken their places again and again.
-const MAX_RETIRED: usize = 16;
+/// Sources that go on at most when others have taken their places again and again: as many that are
+/// used until these have work, and as many that are kept for their blocks.
+const MAX_TAKEN_OUT: usize = 16;
 
 /// What an operator can set about work.
 #[derive(Debug, Clone)]
@@ -104,10 +104,14 @@ pub struct BlockTemplateGenerator {
     idle: Option<(Instant, Instant)>,
     /// The sources. They end with this.
     running: JoinSet<()>,
-    /// Who they are, best first.
+    /// Who they are: those that are wanted, best first; those that were taken out and are used until one
+    /// that is wanted has work; those that are retired.
     seats: Vec<Seat>,
-    /// Those that are not wanted any more, and still run.
-    retired: VecDeque<Retired>,
+    /// How many of them are wanted, and how many are used.
+    wanted: usize,
+    used: usize,
+    /// Since when one that is wanted has had work without a break, while others are used.
+    wanted_since: Option<Instant>,
     control: Control,
     commands: mpsc::Receiver<Command>,
 }
@@ -144,6 +148,8 @@ impl BlockTemplateGenerator {
             let seat = generator.seat(options, feed.clone(), outlet, source.run(feed, deliveries));
             generator.seats.push(seat);
         }
+        generator.wanted = generator.seats.len();
+        generator.used = generator.wanted;
         Ok(generator)
     }
 
@@ -168,7 +174,9 @@ impl BlockTemplateGenerator {
             idle: None,
             running: JoinSet::new(),
             seats: Vec::new(),
-            retired: VecDeque::new(),
+            wanted: 0,
+            used: 0,
+            wanted_since: None,
             control,
             commands,
         }
@@ -182,7 +190,7 @@ impl BlockTemplateGenerator {
         outlet: Outlet,
         run: impl Future<Output = ()> + Send + 'static,
     ) -> Seat {
-        Seat { options, feed, outlet, task: self.running.spawn(run) }
+        Seat { options, feed, outlet, task: self.running.spawn(run), retired: None }
     }
 
     /// A way to change it while it [runs](Self::run).
@@ -213,13 +221,9 @@ impl BlockTemplateGenerator {
                 changed = self.states.changed() => if changed.is_err() { break },
                 Some(found) = self.found.recv(), if self.courier.has_room() => self.hand_in(found),
                 () = self.courier.settled(), if !self.courier.has_room() => {}
-                Some(Command { change, answer }) = self.commands.recv() => {
-                    // who does not wait any more takes it for not done
-                    if !answer.is_closed() {
-                        let replaced = self.replace(change);
-                        // miners have it by the time that it is said to be done, if it can be had at once
-                        self.publish_due(Instant::now());
-                        let _ = answer.send(replaced);
+                Some(command) = self.commands.recv() => {
+                    if let Some((change, answer)) = command.begin() {
+                        let _ = answer.send(self.change(change));
                     }
                 }
                 Some(ended) = self.running.join_next_with_id() => self.has_failed(ended),
@@ -243,6 +247,14 @@ impl BlockTemplateGenerator {
         }
     }
 
+    /// Changes. Miners have it by the time that it is done, if it can be had at once.
+    fn change(&mut self, change: Change) -> Result<(), ReplaceError> {
+        self.replace(change)?;
+        self.publish_due(Instant::now());
+        self.publisher.tell_who_waits();
+        Ok(())
+    }
+
     /// Goes over to other sources and other terms, or has everything stay as it is.
     fn replace(&mut self, change: Change) -> Result<(), ReplaceError> {
         let Change { sources, pace, payout, tag } = change;
@@ -258,14 +270,22 @@ impl BlockTemplateGenerator {
                 Planned::Comes(_, source) => self.board.feed(source.name()),
             })
             .collect();
-        self.board.arrange(&feeds.iter().map(Feed::id).collect::<Vec<_>>());
+        let now = Instant::now();
+        let (taken_out, retired) = self.others(&planned);
+        let used = planned.len() + taken_out.len();
+        let others = [taken_out, retired].concat();
+        let ids = feeds.iter().map(Feed::id).chain(others.iter().map(|place| self.seats[*place].feed.id()));
+        self.board.arrange(&ids.collect::<Vec<_>>(), used);
         let mut before: Vec<_> = std::mem::take(&mut self.seats).into_iter().map(Some).collect();
         let mut moved = vec![None; before.len()];
         for (planned, feed) in planned.into_iter().zip(feeds) {
             let seat = match planned {
                 Planned::Stays(place) => {
+                    if place >= self.wanted {
+                        tracing::info!(source = feed.name(), "a source that was taken out is wanted again");
+                    }
                     moved[place] = Some(self.seats.len());
-                    before[place].take()
+                    before[place].take().map(|seat| seat.wanted())
                 }
                 Planned::Comes(options, source) => {
                     tracing::info!(source = feed.name(), "a source comes in");
@@ -275,47 +295,126 @@ impl BlockTemplateGenerator {
             };
             self.seats.extend(seat);
         }
-        let now = Instant::now();
-        for seat in before.into_iter().flatten() {
-            tracing::info!(source = seat.feed.name(), "a source is not used any more");
-            self.retired.push_back(Retired::new(seat, now));
+        self.wanted = self.seats.len();
+        for place in others {
+            moved[place] = Some(self.seats.len()).filter(|place| *place < used);
+            self.seats.extend(before[place].take());
         }
-        let surplus = self.retired.len().saturating_sub(MAX_RETIRED);
-        self.retired.drain(..surplus);
         self.failover.rearranged(|place| moved[place]);
-        self.lead_courier();
+        self.used = used;
+        self.wanted_since = None;
+        self.retire(now);
         self.publisher.set_pace(pace);
         self.publisher.set_terms(terms, room);
+        let states = self.states.borrow().clone();
+        if self.used > self.wanted && !self.wanted_have_work(&states) {
+            let sources = self.seats[self.wanted..self.used].iter().map(|seat| seat.feed.name());
+            let sources = sources.collect::<Vec<_>>().join(", ");
+            tracing::info!(
+                sources,
+                "the sources that were taken out are used on until one of the new ones has work"
+            );
+        }
         Ok(())
     }
 
-    /// Blocks go to all sources that run, those that are wanted first.
-    fn lead_courier(&self) {
-        let outlets = self.seats.iter().map(|seat| &seat.outlet);
-        let outlets = outlets.chain(self.retired.iter().map(Retired::outlet));
-        self.courier.lead_to(outlets.cloned().collect());
+    /// The places of the sources that are not `planned`: those that are used on for now, and the others.
+    fn others(&self, planned: &[Planned]) -> (Vec<usize>, Vec<usize>) {
+        let stays =
+            |place| planned.iter().any(|planned| matches!(planned, Planned::Stays(at) if *at == place));
+        let others = (0..self.seats.len()).filter(|place| !stays(*place));
+        let (mut taken_out, mut retired): (Vec<_>, Vec<_>) = others.partition(|place| *place < self.used);
+        let states = self.states.borrow();
+        let has_work = |place: &usize| states.get(*place).is_some_and(|state| state.offer().is_some());
+        while taken_out.len() > MAX_TAKEN_OUT {
+            // one that has no work will be missed least
+            let at = taken_out.iter().rposition(|place| !has_work(place)).unwrap_or(MAX_TAKEN_OUT);
+            retired.push(taken_out.remove(at));
+        }
+        (taken_out, retired)
+    }
+
+    fn wanted_have_work(&self, states: &[State]) -> bool {
+        states.iter().take(self.wanted).any(|state| state.offer().is_some())
+    }
+
+    /// Once miners are on the work of a source that is wanted, or could have been on it for long, those that were
+    /// taken out are not used any more, whatever becomes of it. True if so.
+    fn settle(&mut self, chosen: Option<usize>, states: &[State], now: Instant) -> bool {
+        if self.used == self.wanted {
+            return false;
+        }
+        if !self.wanted_have_work(states) {
+            self.wanted_since = None;
+            return false;
+        }
+        let since = *self.wanted_since.get_or_insert(now);
+        // one that is behind may catch up; but those that were taken out may be on a chain that is wrong
+        if chosen.is_none_or(|chosen| chosen >= self.wanted) && now < since + LONGEST {
+            return false;
+        }
+        self.used = self.wanted;
+        let used = self.used;
+        self.failover.rearranged(|place| Some(place).filter(|place| *place < used));
+        self.retire(now);
+        true
+    }
+
+    /// Those that are not used are there for their blocks only, and not for long.
+    fn retire(&mut self, now: Instant) {
+        let last = self.publisher.last().map(|last| last.source.id);
+        for seat in self.seats.iter_mut().skip(self.used).filter(|seat| seat.retired.is_none()) {
+            tracing::info!(source = seat.feed.name(), "a source is not used any more");
+            seat.retired = Some(Retired::new(now));
+            // should it be used again, nobody knows whether it still has its old work
+            self.publisher.gone(seat.feed.id());
+        }
+        while self.seats.len() > self.used + MAX_TAKEN_OUT {
+            let until = self.seats.iter_mut().map(|seat| seat.until(last, now)).enumerate();
+            let Some((_, first)) = until.filter_map(|(place, until)| Some((until?, place))).min() else {
+                break;
+            };
+            self.seats.remove(first);
+        }
+        self.arrange();
+    }
+
+    /// What the sources say is understood by their places. Blocks go to all of them, those that are
+    /// wanted first.
+    fn arrange(&self) {
+        let ids: Vec<_> = self.seats.iter().map(|seat| seat.feed.id()).collect();
+        self.board.arrange(&ids, self.used);
+        self.courier.lead_to(self.seats.iter().map(|seat| seat.outlet.clone()).collect());
     }
 
     /// Lets those go that are not needed for a block any more; answers when to do so again.
     fn let_go(&mut self, now: Instant) -> Option<Instant> {
         let last = self.publisher.last().map(|last| last.source.id);
-        let before = self.retired.len();
-        self.retired.retain_mut(|retired| retired.until(last, now) > now);
-        if self.retired.len() < before {
-            self.lead_courier();
+        let before = self.seats.len();
+        self.seats.retain_mut(|seat| seat.until(last, now).is_none_or(|until| until > now));
+        if self.seats.len() < before {
+            self.arrange();
         }
-        self.retired.iter_mut().map(|retired| retired.until(last, now)).min()
+        self.seats.iter_mut().filter_map(|seat| seat.until(last, now)).min()
     }
 
     /// Publishes what there is to publish now; answers when to look again if nothing happens.
     fn publish_due(&mut self, now: Instant) -> Instant {
-        let states = self.states.borrow_and_update().clone();
-        for (seat, state) in self.seats.iter().zip(states.iter()) {
+        let mut states = self.states.borrow_and_update().to_vec();
+        for (place, (seat, state)) in self.seats.iter().zip(&mut states).enumerate() {
+            if place >= self.wanted && !self.publisher.can_pay_within(seat.options.room()) {
+                let reason = "it was told to leave less room than the payout takes";
+                *state = State::Down { reason: reason.into(), since: now };
+            }
             if state.offer().is_none() {
                 self.publisher.gone(seat.feed.id());
             }
         }
-        let (chosen, again) = self.failover.choose(&states, now);
+        let (mut chosen, mut again) = self.failover.choose(&states, now);
+        if self.settle(chosen, &states, now) {
+            states.truncate(self.used);
+            (chosen, again) = self.failover.choose(&states, now);
+        }
         let due = match chosen.and_then(|source| Some((source, states[source].offer()?.clone()))) {
             Some((source, offer)) => {
                 self.idle = None;

@@ -20,7 +20,16 @@ pub(super) struct Publisher {
     numbering: Numbering,
     last: Option<Published>,
     /// Terms that hold from the first work on that has so much room for payouts.
-    awaited: Option<(Arc<Terms>, Room)>,
+    awaited: Option<Awaited>,
+}
+
+/// Terms that wait for work with room for them.
+#[derive(Debug)]
+struct Awaited {
+    terms: Arc<Terms>,
+    room: Room,
+    /// The log has that they wait.
+    told: bool,
 }
 
 /// Where work comes from.
@@ -63,17 +72,37 @@ impl Publisher {
 
     /// Other terms hold, from the first work on that has so much room for payouts.
     pub(super) fn set_terms(&mut self, terms: Terms, room: Room) {
-        self.awaited = (terms != *self.pool.terms()).then(|| (Arc::new(terms), room));
+        let news = terms != *self.pool.terms();
+        self.awaited = news.then(|| Awaited { terms: Arc::new(terms), room, told: false });
         if self.last.is_none() {
             // nobody has a job
             self.come_to_terms(room);
         }
     }
 
+    /// Logs it if there are terms that no work has had the room for yet.
+    pub(super) fn tell_who_waits(&mut self) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.told = true;
+            tracing::warn!(
+                "the new payout takes more room in the coinbase: the old one goes on until a source has work with it"
+            );
+        }
+    }
+
+    /// Whether there is a payout for work with so much room.
+    pub(super) fn can_pay_within(&self, room: Room) -> bool {
+        let awaited = self.awaited.as_ref().is_some_and(|awaited| room.holds(awaited.room));
+        awaited || room.holds(self.pool.terms().payout.room())
+    }
+
     /// Work with so much room for payouts is what is mined on next.
     fn come_to_terms(&mut self, room: Room) {
-        if let Some((terms, _)) = self.awaited.take_if(|(_, wanted)| room.holds(*wanted)) {
+        if let Some(Awaited { terms, told, .. }) = self.awaited.take_if(|awaited| room.holds(awaited.room)) {
             self.pool.set_terms(terms);
+            if told {
+                tracing::info!("the new payout holds from now on");
+            }
         }
     }
 

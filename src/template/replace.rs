@@ -14,18 +14,20 @@ use crate::mining::payout::{PayoutPolicy, Room};
 
 /// Changes that may wait.
 const CHANGES: usize = 4;
-/// How long a generator may take to answer: it does nothing that takes long.
+/// How long a generator may take to come to a change: it does nothing that takes long.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a source goes on after miners have had other work than its own: what they find on the old
 /// still goes to it, as some nodes take blocks only by the connection that their template came by.
 const GRACE: Duration = Duration::from_secs(60);
-/// How long it goes on while miners have nothing else.
-const LONGEST: Duration = Duration::from_secs(600);
+/// How long it goes on while miners have nothing else, although another has had work; and how long one that was
+/// taken out is used while another has work and miners are not on it.
+pub(super) const LONGEST: Duration = Duration::from_secs(600);
 
 /// What a generator is to do from now on.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// Where to have work from, best first. What is there already goes on undisturbed.
+    /// Where to have work from, best first. What is there already goes on undisturbed. What is not among
+    /// them any more is used until miners can go over to one of them.
     pub sources: Vec<SourceOptions>,
     /// How often there is new work on the same tip.
     pub pace: Pace,
@@ -54,6 +56,9 @@ pub enum ReplaceError {
         /// Why.
         error: OpenError,
     },
+    /// The generator has other things to do. It will not come back to this.
+    #[error("the server is too busy to change anything now, so nothing has changed: try again")]
+    Late,
     /// There is no generator any more.
     #[error("nothing makes work any more: restart the server")]
     Stopped,
@@ -66,8 +71,9 @@ pub struct Control(mpsc::Sender<Command>);
 /// A change, and where its result goes.
 #[derive(Debug)]
 pub(super) struct Command {
-    pub(super) change: Change,
-    pub(super) answer: oneshot::Sender<Result<(), ReplaceError>>,
+    change: Change,
+    begun: oneshot::Sender<()>,
+    answer: oneshot::Sender<Result<(), ReplaceError>>,
 }
 
 impl Control {
@@ -78,12 +84,32 @@ impl Control {
 
     /// All of `change`, or nothing. Miners stay on what they have until there is other work.
     pub async fn replace(&self, change: Change) -> Result<(), ReplaceError> {
+        let (begin, mut begun) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        let replaced = async {
-            self.0.send(Command { change, answer }).await.ok()?;
-            answered.await.ok()
+        let command = Command { change, begun: begin, answer };
+        let begins = async {
+            self.0.send(command).await.ok()?;
+            (&mut begun).await.ok()
         };
-        timeout(PATIENCE, replaced).await.ok().flatten().unwrap_or(Err(ReplaceError::Stopped))
+        let begins = timeout(PATIENCE, begins).await;
+        if let Err(_late) = begins {
+            // from here on it cannot begin; it may just have done so
+            begun.close();
+            begun.try_recv().map_err(|_| ReplaceError::Late)?;
+        } else if let Ok(None) = begins {
+            return Err(ReplaceError::Stopped);
+        }
+        // what has begun waits for nothing
+        answered.await.unwrap_or(Err(ReplaceError::Stopped))
+    }
+}
+
+impl Command {
+    /// The change, and where to say what has come of it; none if nobody waits for it any more, and takes
+    /// it for not done.
+    pub(super) fn begin(self) -> Option<(Change, oneshot::Sender<Result<(), ReplaceError>>)> {
+        self.begun.send(()).ok()?;
+        Some((self.change, self.answer))
     }
 }
 
@@ -94,12 +120,13 @@ pub(super) struct Seat {
     pub(super) feed: Feed,
     pub(super) outlet: Outlet,
     pub(super) task: AbortHandle,
+    /// If it is not used any more, but may be for a block.
+    pub(super) retired: Option<Retired>,
 }
 
-/// A source that is not wanted any more, but may be for a block.
+/// How long a source that is not used any more goes on.
 #[derive(Debug)]
 pub(super) struct Retired {
-    seat: Seat,
     until: Instant,
     superseded: bool,
 }
@@ -139,26 +166,95 @@ pub(super) fn plan(
 }
 
 impl Retired {
-    pub(super) fn new(seat: Seat, now: Instant) -> Self {
-        Self { seat, until: now + LONGEST, superseded: false }
+    pub(super) fn new(now: Instant) -> Self {
+        Self { until: now + LONGEST, superseded: false }
+    }
+}
+
+impl Seat {
+    /// Not retired any more.
+    pub(super) fn wanted(mut self) -> Self {
+        self.retired = None;
+        self
     }
 
-    pub(super) fn outlet(&self) -> &Outlet {
-        &self.seat.outlet
-    }
-
-    /// Until when it goes on, given whose work miners have had last.
-    pub(super) fn until(&mut self, last: Option<SourceId>, now: Instant) -> Instant {
-        if !self.superseded && last != Some(self.seat.feed.id()) {
-            self.superseded = true;
-            self.until = self.until.min(now + GRACE);
+    /// Until when it goes on if it is retired, given whose work miners have had last.
+    pub(super) fn until(&mut self, last: Option<SourceId>, now: Instant) -> Option<Instant> {
+        let retired = self.retired.as_mut()?;
+        if !retired.superseded && last != Some(self.feed.id()) {
+            retired.superseded = true;
+            retired.until = retired.until.min(now + GRACE);
         }
-        self.until
+        Some(retired.until)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bitcoin::Script;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn change() -> Change {
+        let payout = PayoutPolicy::Pool { script: Arc::from(Script::from_bytes(&[0x51])) };
+        Change { sources: Vec::new(), pace: Pace::default(), payout, tag: Tag::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_to_be_too_late_is_not_done() {
+        let (control, mut commands) = Control::new();
+        let said = control.replace(change()).await;
+        assert!(matches!(said, Err(ReplaceError::Late)), "{said:?}");
+        assert!(commands.recv().await.unwrap().begin().is_none());
+
+        // nor where there is no room to wait in
+        let waiting: Vec<_> = (0..=CHANGES)
+            .map(|_| {
+                let control = control.clone();
+                tokio::spawn(async move { control.replace(change()).await })
+            })
+            .collect();
+        for waiting in waiting {
+            assert!(matches!(waiting.await.unwrap(), Err(ReplaceError::Late)));
+        }
+        for _ in 0..CHANGES {
+            assert!(commands.recv().await.unwrap().begin().is_none());
+        }
+        assert!(commands.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_begun_is_waited_for() {
+        let (control, mut commands) = Control::new();
+        let generator = async {
+            sleep(PATIENCE - Duration::from_millis(1)).await;
+            let (_, answer) = commands.recv().await.unwrap().begin().unwrap();
+            sleep(PATIENCE).await;
+            answer.send(Err(ReplaceError::Embedded)).unwrap();
+        };
+        let (said, ()) = tokio::join!(control.replace(change()), generator);
+        assert!(matches!(said, Err(ReplaceError::Embedded)), "{said:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_no_generator_nothing_is_waited_for() {
+        let (control, mut commands) = Control::new();
+        let before = Instant::now();
+        let generator = async { drop(commands.recv().await) };
+        let (said, ()) = tokio::join!(control.replace(change()), generator);
+        assert!(matches!(said, Err(ReplaceError::Stopped)), "{said:?}");
+        drop(commands);
+        let said = control.replace(change()).await;
+        assert!(matches!(said, Err(ReplaceError::Stopped)), "{said:?}");
+        assert_eq!(before.elapsed(), Duration::ZERO);
     }
 }

@@ -33,13 +33,15 @@ pub type States = watch::Receiver<Known>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u64);
 
-/// What is known of all sources: how each is, in the order in which they are preferred, and what
-/// they have built on.
+/// What is known of all sources: how each that is used is, in the order in which they are preferred,
+/// and what they have built on.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Whose state is in which place.
     ids: Vec<SourceId>,
     states: Vec<State>,
+    /// Only so many of them, the first, are used.
+    used: usize,
     /// Which source had which block for a tip, newest first.
     tips: VecDeque<(Arc<str>, BlockHash)>,
 }
@@ -58,13 +60,17 @@ impl Known {
     fn state(&self, source: SourceId) -> Option<&State> {
         self.states.get(self.place(source)?)
     }
+
+    fn is_used(&self, source: SourceId) -> bool {
+        self.place(source).is_some_and(|place| place < self.used)
+    }
 }
 
 impl Deref for Known {
     type Target = [State];
 
     fn deref(&self) -> &[State] {
-        &self.states
+        self.states.get(..self.used).unwrap_or(&self.states)
     }
 }
 
@@ -142,13 +148,14 @@ impl Board {
         Feed { name, id, known: self.known.clone(), refresh: self.refresh.clone() }
     }
 
-    /// From now on these are the sources, best first. What is known of those that were there before
-    /// stays.
-    pub fn arrange(&self, sources: &[SourceId]) {
+    /// From now on these are the sources, best first, and only so many of them are `used`: how the others
+    /// are is known, and nobody is told. What is known of those that were there before stays.
+    pub fn arrange(&self, sources: &[SourceId], used: usize) {
         self.known.send_modify(|known| {
             let state = |id: &SourceId| known.state(*id).cloned().unwrap_or(State::Starting);
             known.states = sources.iter().map(state).collect();
             known.ids = sources.to_vec();
+            known.used = used;
         });
     }
 }
@@ -175,7 +182,7 @@ impl Feed {
     pub fn on_board(names: &[Arc<str>]) -> (Vec<Self>, Board) {
         let mut board = Board::default();
         let feeds: Vec<_> = names.iter().map(|name| board.feed(name.clone())).collect();
-        board.arrange(&feeds.iter().map(Self::id).collect::<Vec<_>>());
+        board.arrange(&feeds.iter().map(Self::id).collect::<Vec<_>>(), feeds.len());
         (feeds, board)
     }
 
@@ -199,7 +206,7 @@ impl Feed {
 
     /// The source has work, which supersedes what it had before.
     pub fn offer(&self, offer: Offer) {
-        // one that has no place any more is nobody's business
+        // one that is not used is nobody's business
         let Some(previous) = self.put(State::Up(offer.clone())) else { return };
         let (source, height) = (self.name(), offer.tip.height);
         match previous {
@@ -215,22 +222,29 @@ impl Feed {
     pub fn down(&self, reason: impl Display) {
         let reason = reason.to_string();
         let source = self.name();
-        let since = match self.known.borrow().state(self.id) {
+        let known = self.known.borrow();
+        let is_used = known.is_used(self.id);
+        let since = match known.state(self.id) {
             None => return,
             Some(State::Down { reason: known, .. }) if **known == *reason => return,
             Some(State::Down { since, .. }) => {
-                tracing::warn!(source, reason, "the source still has no work");
+                if is_used {
+                    tracing::warn!(source, reason, "the source still has no work");
+                }
                 *since
             }
             Some(State::Starting | State::Up(_)) => {
-                tracing::warn!(source, reason, "the source has no work");
+                if is_used {
+                    tracing::warn!(source, reason, "the source has no work");
+                }
                 Instant::now()
             }
         };
+        drop(known);
         self.put(State::Down { reason: reason.into(), since });
     }
 
-    /// Answers what was there before, if the source has a place.
+    /// Answers what was there before, if the source is used.
     fn put(&self, state: State) -> Option<State> {
         let mut previous = None;
         self.known.send_modify(|known| {
@@ -241,8 +255,9 @@ impl Feed {
                     known.tips.push_front(tip);
                 }
             }
+            let is_used = known.is_used(self.id);
             let place = known.place(self.id).and_then(|place| known.states.get_mut(place));
-            previous = place.map(|place| std::mem::replace(place, state));
+            previous = place.map(|place| std::mem::replace(place, state)).filter(|_| is_used);
         });
         previous
     }

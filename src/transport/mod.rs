@@ -117,6 +117,14 @@ pub enum LinkError {
     /// What arrived is not what QUIC allows.
     #[error("{0}")]
     Quic(String),
+    /// The peer refused the handshake, or this side's certificate after it, by a TLS alert.
+    #[error("{text}")]
+    Alert {
+        /// The alert's number (RFC 8446 §6).
+        number: u8,
+        /// What QUIC says about it.
+        text: String,
+    },
     /// What arrived is not what the message table allows.
     #[error(transparent)]
     Refused(#[from] RefusedFrame),

@@ -257,7 +257,7 @@ async fn by_the_systems_roots() {
     let mut options = Config::default().options().unwrap();
     options.listen_addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let endpoint = EndpointKeys::derive(&[1; 32]);
-    let server = StratumV2Server::start(options, Identity { authority: authority(1), tls, endpoint });
+    let server = StratumV2Server::start(options, Identity::with_tls(authority(1), &tls, endpoint).unwrap());
     let server = server.await.unwrap();
     // who does not know its name can pin it
     let pinned = server.quic_url("localhost");

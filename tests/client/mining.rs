@@ -44,7 +44,8 @@ impl Miner {
 
     fn of(user: &str, urls: impl IntoIterator<Item = StratumUrl>, until: Until) -> Self {
         let server = Server::at(urls).unwrap();
-        let options = miner::Options { server, user: user.to_owned(), threads: 1, until, pace: pace() };
+        let user = user.to_owned();
+        let options = miner::Options { server, user, threads: 1, until, pace: pace(), certificate: None };
         let progress = Arc::new(Progress::default());
         let task = tokio::spawn({
             let progress = progress.clone();

@@ -39,7 +39,7 @@ impl Restarting {
         options.listen_addr = self.address;
         let tls = TlsIdentity::issue(&authority(1), unix_now() - 3600, unix_now() + 3600).unwrap();
         let endpoint = EndpointKeys::derive(&[9; 32]);
-        let identity = Identity { authority: authority(1), tls, endpoint };
+        let identity = Identity::with_tls(authority(1), &tls, endpoint).unwrap();
         let runtime = Runtime::new().unwrap();
         let server = runtime.spawn(StratumV2Server::start(options, identity)).await.unwrap().unwrap();
         self.address = server.address();

@@ -110,8 +110,8 @@ fn it_says_what_the_server_would_do_and_does_nothing() {
         "overridden by  BLVM_STRATUM_V2__MAX_CONNECTIONS, BLVM_STRATUM_V2__POOL_SIGNATURE",
         "network        main",
         &format!("listens on     udp {listen} for QUIC, tcp {listen} for Noise"),
-        "authority key  certs/authority.key is not there",
-        "certificate    certs/tls.pem is not there, its key certs/tls.key is not there",
+        "identity       authority key: to be made",
+        "               to be made: certs/tls.pem",
         &format!("payout         {ADDRESS} (script 0014751e76e8199196d454941c45d1b3a323f1433bd6)"),
         "signature      \"hello\"",
         &format!("source         bitcoin_rpc http://{listen}\n"),
@@ -143,8 +143,9 @@ fn it_reads_the_identity_that_there_is() {
     let secret = fs::read_to_string(place.path().join("certs/authority.key")).unwrap();
     let output = check(&place, &[], &[("BLVM_STRATUM_V2__NOISE__ENABLED", "false")]);
     let said = out(&output);
-    assert!(said.contains(&format!("certs/authority.key: miners know the server by {public}")), "{said}");
-    assert!(said.contains("certs/tls.pem is there, its key certs/tls.key is not there"), "{said}");
+    assert!(said.contains(&format!("authority key {public}, its secret is here")), "{said}");
+    assert!(said.contains("problem: certs/tls.key is missing, which belongs to certs/tls.pem"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("no file: defaults") && said.contains("(noise.enabled is false)"), "{said}");
     assert!(!said.contains(secret.trim()), "{said}");
     fs::write(place.path().join("certs/authority.key"), "hunter2").unwrap();

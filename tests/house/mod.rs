@@ -25,7 +25,7 @@ use blvm_stratum_v2::server::{Identity, Options, StratumV2Server};
 use blvm_stratum_v2::stats::TransportStats;
 use blvm_stratum_v2::template::regtest::{self, RegtestChain};
 use blvm_stratum_v2::transport::quic::QuicListener;
-use blvm_stratum_v2::transport::{Admission, NoiseIdentity, NoiseListener};
+use blvm_stratum_v2::transport::{Admission, NoiseListener};
 use blvm_stratum_v2::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use blvm_stratum_v2::wire::url::{StratumUrl, Transport, Trust};
 use blvm_stratum_v2::wire::{Message, write_frame};
@@ -101,12 +101,12 @@ impl House {
         let chain = RegtestChain::open(regtest::Options::default(), TemplateSerial(1), unix_now()).unwrap();
         let (pool, _) = StratumV2Pool::new(options.pool, BootEpoch::of_start(1), Box::new(CountOnly));
         pool.publish(Arc::new(unsolvable(chain.work())));
-        let Identity { authority, tls, endpoint } = Identity::issue(authority).unwrap();
-        let identity = Arc::new(NoiseIdentity::new(authority, Duration::from_secs(3600)));
+        let Identity { noise: identity, tls, endpoint, .. } = Identity::issue(authority).unwrap();
+        let identity = identity.unwrap();
         let admission = Admission::new(options.max_connections, options.max_connections_per_ip);
         let (noise, quic) = {
             let _in = runtime.enter();
-            let tls = tls.server_config().unwrap();
+            let tls = tls.config;
             loop {
                 let binding = NoiseListener::bind(
                     options.listen_addr,

@@ -42,7 +42,7 @@ pub(crate) struct Miner {
     nonce: u32,
     sent: u32,
     answered: HashMap<u32, Result<(), String>>,
-    accepted_to: u32,
+    pub(crate) accepted_to: u32,
     /// The answers to requests for more channels.
     pub(crate) requests: HashMap<u32, Result<(), String>>,
     used: HashSet<[u8; 32]>,
@@ -51,19 +51,23 @@ pub(crate) struct Miner {
 impl Miner {
     /// Connects and waits for work.
     pub(crate) async fn at(url: &StratumUrl) -> Self {
-        let mut miner = soon("a miner is let in", Self::join(url)).await.unwrap();
+        Self::of(url, "alice").await
+    }
+
+    pub(crate) async fn of(url: &StratumUrl, user: &str) -> Self {
+        let mut miner = soon("a miner is let in", Self::join(url, user)).await.unwrap();
         miner.hears("work", |miner| miner.current.is_some()).await;
         miner
     }
 
     /// Whether somebody who comes now is let in.
     pub(crate) async fn is_let_in(url: &StratumUrl) -> bool {
-        soon("an answer to one who comes", Self::join(url)).await.is_ok()
+        soon("an answer to one who comes", Self::join(url, "alice")).await.is_ok()
     }
 
-    async fn join(url: &StratumUrl) -> Result<Self, ClientError> {
+    async fn join(url: &StratumUrl, user: &str) -> Result<Self, ClientError> {
         let mut client = Client::connect(url, &Device::default()).await?;
-        client.queue(&request(0))?;
+        client.queue(&request(0, user))?;
         let mut miner = match client.next().await? {
             Mining::OpenExtendedMiningChannelSuccess(m) => Self {
                 channel: m.channel_id,
@@ -134,12 +138,26 @@ impl Miner {
         self.submit_such(job, |hash| network.is_met_by(hash) == block).await
     }
 
+    /// Mines on a job until there is a share that is no block, and waits for nothing: its number.
+    pub(crate) fn send(&mut self, job: &Job) -> u32 {
+        let network = Target::from_compact(job.nbits).unwrap();
+        self.send_such(job, |hash| !network.is_met_by(hash)).0
+    }
+
     /// Mines on a job until there is a share that is as it is wanted.
     pub(crate) async fn submit_such(
         &mut self,
         job: &Job,
         such: impl Fn(&[u8; 32]) -> bool,
     ) -> Result<BlockHash, String> {
+        let (number, hash) = self.send_such(job, such);
+        let said = |miner: &Self| miner.accepted_to >= number || miner.answered.contains_key(&number);
+        self.hears("a share is answered", said).await;
+        self.answered.remove(&number).unwrap_or(Ok(())).map(|()| hash)
+    }
+
+    /// The share's number, and its hash.
+    fn send_such(&mut self, job: &Job, such: impl Fn(&[u8; 32]) -> bool) -> (u32, BlockHash) {
         let root = merkle::fold(sha256d(&self.coinbase_bytes(job)), &job.path);
         let hash = loop {
             self.nonce += 1;
@@ -170,14 +188,12 @@ impl Miner {
             tlvs: Tlvs::default(),
         };
         self.client.queue(&share).unwrap();
-        let said = |miner: &Self| miner.accepted_to >= number || miner.answered.contains_key(&number);
-        self.hears("a share is answered", said).await;
-        self.answered.remove(&number).unwrap_or(Ok(())).map(|()| BlockHash::from_byte_array(hash))
+        (number, BlockHash::from_byte_array(hash))
     }
 
     /// Asks for another channel, whose messages it does not heed: was it opened?
     pub(crate) async fn open(&mut self, number: u32) -> Result<(), String> {
-        self.client.queue(&request(number)).unwrap();
+        self.client.queue(&request(number, "alice")).unwrap();
         self.hears("an answer to a request", |miner| miner.requests.contains_key(&number)).await;
         self.requests.remove(&number).unwrap()
     }
@@ -233,10 +249,10 @@ impl Miner {
     }
 }
 
-fn request(number: u32) -> OpenExtendedMiningChannel<'static> {
+fn request(number: u32, user: &str) -> OpenExtendedMiningChannel<'_> {
     OpenExtendedMiningChannel {
         request_id: RequestId(number),
-        user_identity: Str255::truncated("alice"),
+        user_identity: Str255::truncated(user),
         nominal_hash_rate: 1.0,
         max_target: U256([0xff; 32]),
         min_extranonce_size: 8,

@@ -1,8 +1,8 @@
 //! Who is paid by blocks.
 
-use bitcoin::Network;
+use bitcoin::{Network, Script};
 use blvm_stratum_v2::mining::coinbase::Tag;
-use blvm_stratum_v2::mining::payout::PayoutPolicy;
+use blvm_stratum_v2::mining::payout::{BasisPoints, Fee, PayoutPolicy};
 use blvm_stratum_v2::template::SourceOptions;
 
 use crate::miner::Miner;
@@ -70,5 +70,39 @@ async fn from_pool_to_solo_is_for_channels_to_come() {
             (0x51, 1),
             "{transport}: its kind stays, and with it who is paid"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_fee_is_for_solo_channels_that_are_open() {
+    let solo = |fee: Option<(u8, u16)>| PayoutPolicy::Solo {
+        fee: fee.map(|(op, rate)| {
+            Fee::new(Script::from_bytes(&[op]).into(), BasisPoints::new(rate).expect("a rate"))
+        }),
+        network: Network::Regtest,
+    };
+    for transport in BOTH {
+        let mut stage = Stage::open(|options| options.pool.payout = solo(None)).await;
+        let user = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080.rig";
+        let mut miner = Miner::of(&stage.url(transport), user).await;
+        let parts = |miner: &Miner| {
+            let outputs = miner.coinbase(&miner.job()).output;
+            let part = |index: usize| {
+                let output = outputs.get(index)?;
+                (output.value.to_sat() > 0)
+                    .then(|| (output.script_pubkey.as_bytes()[0], output.value.to_sat()))
+            };
+            (part(0).expect("the miner is paid").1, part(1))
+        };
+        let (whole, fee) = parts(&miner);
+        assert_eq!(fee, None);
+        for fee in [Some((0x52, 100)), Some((0x52, 200)), Some((0x53, 200)), None] {
+            let before = miner.job();
+            stage.apply(|options| options.pool.payout = solo(fee)).await;
+            let part = fee.map(|(op, rate)| (op, whole * u64::from(rate) / 10_000));
+            let rest = whole - part.map_or(0, |(_, part)| part);
+            miner.hears("a job with the new fee", |miner| parts(miner) == (rest, part)).await;
+            miner.submit(&before, false).await.expect("a share for the job with the old fee");
+        }
     }
 }

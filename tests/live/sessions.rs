@@ -1,5 +1,7 @@
 //! What sessions keep to.
 
+use std::time::Duration;
+
 use blvm_stratum_v2::mining::Hashrate;
 
 use crate::miner::Miner;
@@ -45,5 +47,31 @@ async fn another_pace_moves_the_target_of_a_channel_that_is_open() {
         stage.apply(|options| options.pool.session.vardiff.shares_per_minute = 6_000.0).await;
         let is_easy = |miner: &Miner| (9.9..10.1).contains(&miner.job().target.hashes_per_share());
         miner.hears("an easier job", is_easy).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_of_a_channel_that_is_open_are_acknowledged_in_other_batches() {
+    for transport in BOTH {
+        let mut stage = Stage::open(|options| {
+            options.pool.session.share_batch_size = 1_000;
+            options.pool.session.share_batch_interval = Duration::from_secs(3_600);
+        })
+        .await;
+        let mut miner = Miner::at(&stage.url(transport)).await;
+        let job = miner.job();
+        miner.submit(&job, false).await.expect("the first is not made to wait");
+        let waits = miner.send(&job);
+        stage
+            .apply(|options| {
+                options.pool.session.share_batch_size = 2;
+                // all of them hold at once: this one shows
+                options.pool.session.vardiff.shares_per_minute = 4_500.0;
+            })
+            .await;
+        let is_harder = |miner: &Miner| miner.job().target.hashes_per_share() > 1.3;
+        miner.hears("a harder job", is_harder).await;
+        assert!(miner.accepted_to < waits, "{transport}: it waits for another");
+        miner.submit(&job, false).await.expect("two are enough now");
     }
 }

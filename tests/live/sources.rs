@@ -84,6 +84,53 @@ async fn one_node_in_place_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_used_until_one_that_is_wanted_has_work() {
+    let folder = TempDir::new().unwrap();
+    let (a, b) = (node(1_000).await, node(2_000).await);
+    let mut stage = stage(folder.path(), &[&a]).await;
+    let mut miners = Vec::new();
+    for transport in BOTH {
+        miners.push(Miner::at(&stage.url(transport)).await);
+    }
+    let mut locked_out = source(&b.url());
+    let SourceOptions::BitcoinRpc(options) = &mut locked_out else { unreachable!() };
+    options.auth = Auth::UserPassword { user: "nobody".to_owned(), password: "wrong".to_owned().into() };
+    for (name, bad) in [("one", source("http://127.0.0.1:1")), ("two", locked_out)] {
+        stage.apply(|options| options.template.sources = vec![bad]).await;
+        a.mine(name);
+        let tip = a.mood.borrow().tip();
+        for miner in &mut miners {
+            miner.hears("news of the node that was taken out", |miner| miner.job().prev_hash == tip).await;
+            let job = miner.job();
+            miner.submit(&job, false).await.unwrap();
+        }
+    }
+    // back again, and away: it has never been left
+    stage.apply(|options| options.template.sources = vec![source(&a.url())]).await;
+    stage.apply(|options| options.template.sources = vec![source("http://127.0.0.1:1")]).await;
+    a.mine("three");
+    let tip = a.mood.borrow().tip();
+    for miner in &mut miners {
+        miner.hears("its news", |miner| miner.job().prev_hash == tip).await;
+    }
+    assert_eq!(a.templates().0, 1);
+
+    for name in ["one", "two", "three"] {
+        b.mine(name);
+    }
+    stage.apply(|options| options.template.sources = vec![source(&b.url())]).await;
+    for miner in &mut miners {
+        miner.hears("the work of the node that is wanted", |miner| fees(miner, &miner.job()) == 2_000).await;
+    }
+    a.mine("four");
+    b.mine("other");
+    let tip = b.mood.borrow().tip();
+    for miner in &mut miners {
+        miner.hears("its news", |miner| miner.job().prev_hash == tip).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stays_sees_nothing_of_it() {
     let folder = TempDir::new().unwrap();
     let (a, b) = (node(1_000).await, node(2_000).await);

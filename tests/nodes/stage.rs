@@ -66,7 +66,7 @@ impl Stage {
     pub(crate) fn url(&self, transport: Transport) -> StratumUrl {
         match transport {
             Transport::Quic => self.server.quic_url("127.0.0.1"),
-            Transport::Tcp => self.server.tcp_url("127.0.0.1"),
+            Transport::Tcp => self.server.tcp_url("127.0.0.1").unwrap(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,16 +14,34 @@ use tempfile::TempDir;
 
 use crate::raw::PATIENCE;
 
+/// In the home.
+const LOG: &str = "server.log";
+
 /// What it is configured with, its certificates and keys.
 pub(crate) struct Home {
     directory: TempDir,
     config: String,
+    logging: bool,
 }
 
 impl Home {
     /// A directory with a configuration, of which `more` is a part without the address.
     pub(crate) fn new(more: &str) -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), config: more.to_owned() }
+        Self { directory: tempfile::tempdir().unwrap(), config: more.to_owned(), logging: false }
+    }
+
+    /// Servers write a [`log`](Self::log) here.
+    pub(crate) fn logging(self) -> Self {
+        Self { logging: true, ..self }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What all servers of this home have logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path().join(LOG)).unwrap()
     }
 
     pub(crate) fn endpoint_key(&self) -> PathBuf {
@@ -34,7 +52,9 @@ impl Home {
     pub(crate) fn start(&self, port: u16) -> Process {
         let config = format!("[stratum_v2]\nlisten_addr = \"127.0.0.1:{port}\"\n{}", self.config);
         fs::write(self.directory.path().join("config.toml"), config).unwrap();
-        Process::start(self.directory.path())
+        let log = self.path().join(LOG);
+        let log = self.logging.then(|| File::options().create(true).append(true).open(log).unwrap());
+        Process::start(self.path(), log)
     }
 }
 
@@ -45,11 +65,17 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(directory: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_blvm-stratum-v2"))
+    fn start(directory: &Path, log: Option<File>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blvm-stratum-v2"));
+        match &log {
+            // as the configuration says
+            Some(_) => command.env_remove("RUST_LOG"),
+            None => command.env("RUST_LOG", "error"),
+        };
+        let mut child = command
             .arg("run")
             .current_dir(directory)
-            .env("RUST_LOG", "error")
+            .stderr(log.map_or_else(Stdio::inherit, Stdio::from))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -77,10 +103,14 @@ impl Process {
         StratumUrl { transport: Transport::Tcp, ..self.quic.clone() }
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM; returns when it has ended.
     pub(crate) async fn terminate(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap().success());
         assert!(ended.await.unwrap());
     }

@@ -46,6 +46,9 @@ pub enum ClientError {
     /// TLS cannot be set up on this machine.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The server wants a client certificate that it can accept.
+    #[error(transparent)]
+    Certificate(#[from] CertificateRefusal),
     /// The server refused SetupConnection.
     #[error("the server refused the connection: {code} (flags {flags:#x})")]
     Refused {
@@ -62,7 +65,7 @@ pub enum ClientError {
     Wire(#[from] WireError),
     /// The connection ended.
     #[error(transparent)]
-    Link(#[from] LinkError),
+    Link(LinkError),
 }
 
 impl ClientError {
@@ -70,9 +73,64 @@ impl ClientError {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::NoKey | Self::NotStratum | Self::Identity(_) | Self::Tls(_) | Self::Refused { .. } => true,
+            Self::NoKey
+            | Self::NotStratum
+            | Self::Identity(_)
+            | Self::Tls(_)
+            | Self::Certificate(_)
+            | Self::Refused { .. } => true,
             Self::Link(LinkError::ClosedFor { code, .. }) => code.is_lasting(),
             _ => false,
+        }
+    }
+}
+
+impl From<LinkError> for ClientError {
+    fn from(error: LinkError) -> Self {
+        match &error {
+            LinkError::Alert { number, .. } => {
+                CertificateRefusal::of(*number).map_or(Self::Link(error), Self::Certificate)
+            }
+            _ => Self::Link(error),
+        }
+    }
+}
+
+/// What a server has against a client's certificate, as far as TLS tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateRefusal {
+    /// None was shown.
+    #[error(
+        "the pool wants a client certificate from this miner: ask the pool for one and its key, and give them with --client-cert and --client-key"
+    )]
+    Missing,
+    /// It is by somebody whom the pool does not know.
+    #[error(
+        "the pool does not know who has signed this miner's client certificate: ask the pool for one of its own"
+    )]
+    UnknownCa,
+    /// Its time is over, or has not come.
+    #[error(
+        "the pool does not take this miner's client certificate, which has expired or is not valid yet: ask the pool for a new one"
+    )]
+    Expired,
+    /// Something else.
+    #[error(
+        "the pool does not take this miner's client certificate (TLS alert {0}): ask the pool for another one"
+    )]
+    Other(u8),
+}
+
+impl CertificateRefusal {
+    /// What an alert from a server says (RFC 8446 §6.2), if it is about the client's certificate.
+    fn of(alert: u8) -> Option<Self> {
+        match alert {
+            116 => Some(Self::Missing),
+            48 => Some(Self::UnknownCa),
+            45 => Some(Self::Expired),
+            // bad, unsupported, revoked, unknown; denied; not signed by its key
+            42..=44 | 46 | 49 | 51 => Some(Self::Other(alert)),
+            _ => None,
         }
     }
 }

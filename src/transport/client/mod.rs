@@ -7,17 +7,18 @@ mod quic;
 mod race;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{timeout, timeout_at};
 
 pub use dialer::{Dialer, NotOneServer, Pace, Server};
-pub use error::ClientError;
+pub use error::{CertificateRefusal, ClientError};
 pub(crate) use noise::NoiseClient;
 
 use super::pipe::Pipe;
 use super::quic::Dialled;
-use super::tls::{Roots, Verified};
+use super::tls::{Roots, TlsIdentity, Verified};
 use super::{Arrived, Ending, Link, LinkError};
 use crate::session::Lane;
 use crate::wire::codec::Str255;
@@ -42,6 +43,8 @@ pub struct Device {
     pub firmware: String,
     /// Which one it is. May stay empty.
     pub device_id: String,
+    /// What it shows a server over QUIC that wants a certificate.
+    pub certificate: Option<Arc<TlsIdentity>>,
 }
 
 /// A step on the way to a connection.
@@ -94,7 +97,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let mut last = Instant::now();
         let mut tell = |step| tell(step, std::mem::replace(&mut last, Instant::now()).elapsed());
-        let carrier = timeout(CONNECT_TIMEOUT, Carrier::connect(url, roots, &mut tell));
+        let carrier = timeout(CONNECT_TIMEOUT, Carrier::connect(url, roots, device, &mut tell));
         let carrier = carrier.await.map_err(|_| ClientError::Timeout)??;
         let setting_up = Some(tokio::time::Instant::now() + CONNECT_TIMEOUT);
         let mut client = Self { carrier, setting_up, scratch: Vec::new(), received: Vec::new() };
@@ -225,6 +228,7 @@ impl Carrier {
     async fn connect(
         url: &StratumUrl,
         roots: &Roots,
+        device: &Device,
         tell: &mut impl FnMut(Step),
     ) -> Result<Self, ClientError> {
         let addresses = noise::resolve(&url.host, url.port).await?;
@@ -236,8 +240,9 @@ impl Carrier {
                     Trust::WebPki => &Roots::Given(roots.clone().load()),
                     Trust::Authority(_) | Trust::Pins(_) => roots,
                 };
+                let own = device.certificate.as_deref();
                 let (link, verified) =
-                    race::race(&addresses, |address| quic::dial(url, address, roots)).await?;
+                    race::race(&addresses, |address| quic::dial(url, address, roots, own)).await?;
                 tell(Step::Verified(verified));
                 Ok(Self::Quic(Box::new(link)))
             }

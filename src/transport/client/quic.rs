@@ -12,17 +12,14 @@ use rustls::pki_types::ServerName;
 use super::ClientError;
 use crate::transport::LinkError;
 use crate::transport::quic::Dialled;
-use crate::transport::tls::{self, Roots, Verified};
+use crate::transport::tls::{NAME, Roots, TlsIdentity, Verified, client_config_with};
 use crate::wire::url::StratumUrl;
 
 /// A restart of the server or a new NAT binding shows only when the client sends.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// After so many milliseconds without a word the server has gone.
 const IDLE_TIMEOUT: u32 = 60_000;
-/// What is offered as the host's name where the URL's is none that TLS can name.
-const NAMELESS: &str = "sv2.invalid";
-
-/// The TLS alerts that say that no protocol is common to both (RFC 7301 §3.2), as QUIC has it
+/// The TLS alert that says that no protocol is common to both (RFC 7301 §3.2), as QUIC has it
 /// (RFC 9001 §4.8).
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 /// The server takes no connection (RFC 9000 §20.1).
@@ -34,8 +31,13 @@ pub(super) async fn dial(
     url: &StratumUrl,
     address: SocketAddr,
     roots: &Roots,
+    own: Option<&TlsIdentity>,
 ) -> Result<(Dialled, Verified), ClientError> {
-    let (tls, verdict) = tls::client_config(&url.trust, roots.clone())?;
+    let (mut tls, verdict) = client_config_with(&url.trust, roots.clone(), own)?;
+    let name = ServerName::try_from(url.host.as_str());
+    // what TLS cannot name is not asked for
+    tls.enable_sni &= matches!(name, Ok(ServerName::DnsName(_)));
+    let name = name.map_or(NAME, |_| &url.host);
     let tls = QuicClientConfig::try_from(tls).map_err(io::Error::other).map_err(ClientError::Unreachable)?;
     let mut config = ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport()));
@@ -44,7 +46,6 @@ pub(super) async fn dial(
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let endpoint = Endpoint::client((any, 0).into()).map_err(ClientError::Unreachable)?;
-    let name = ServerName::try_from(url.host.as_str()).map_or(NAMELESS, |_| &url.host);
     let connecting = endpoint.connect_with(config, address, name).map_err(unreachable)?;
     match (connecting.await, verdict.get()) {
         (Ok(connection), Some(Ok(verified))) => Ok((Dialled::new(connection), verified)),
@@ -80,6 +81,6 @@ fn refusal(error: ConnectionError) -> ClientError {
     match code {
         NO_APPLICATION_PROTOCOL => ClientError::NotStratum,
         CONNECTION_REFUSED => ClientError::Full,
-        _ => ClientError::Link(LinkError::from(error)),
+        _ => LinkError::from(error).into(),
     }
 }

@@ -75,7 +75,8 @@ impl Code {
                 | LinkError::Silent
                 | LinkError::Io(_)
                 | LinkError::Noise(_)
-                | LinkError::Quic(_) => Self::NONE,
+                | LinkError::Quic(_)
+                | LinkError::Alert { .. } => Self::NONE,
             },
         }
     }

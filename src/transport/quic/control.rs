@@ -1,4 +1,4 @@
-//! Other options for a listener that runs.
+//! Other certificates and options for a listener that runs.
 
 use std::fmt;
 use std::io;
@@ -24,13 +24,8 @@ pub struct Control {
 struct Settings {
     tls: Arc<rustls::ServerConfig>,
     options: Arc<Options>,
-}
-
-/// Options that can be set: nothing is wrong with them.
-#[derive(Debug)]
-pub struct Prepared {
-    options: Arc<Options>,
-    server: quinn::ServerConfig,
+    /// No more connections are taken, whatever is set.
+    closed: bool,
 }
 
 impl Control {
@@ -41,31 +36,58 @@ impl Control {
         options: Options,
         handshakes: Arc<Admission>,
     ) -> Self {
-        let settings = Settings { tls, options: Arc::new(options) };
+        let settings = Settings { tls, options: Arc::new(options), closed: false };
         Self { endpoint, keys, handshakes, settings: Arc::new(Mutex::new(settings)) }
     }
 
-    /// Gets other options ready. None if they are those that hold. The size of the socket's buffers
-    /// is left as it is.
-    pub fn prepare(&self, options: &Options) -> io::Result<Option<Prepared>> {
-        let settings = self.settings();
-        let options = Options { socket_buffer: settings.options.socket_buffer, ..options.clone() };
-        if options == *settings.options {
-            return Ok(None);
-        }
-        let server = server_config(settings.tls.clone(), &self.keys, &options)?;
-        Ok(Some(Prepared { options: Arc::new(options), server }))
+    /// Whether these options can be set.
+    pub fn check(&self, options: &Options) -> io::Result<()> {
+        server_config(self.settings().tls.clone(), &self.keys, options).map(drop)
     }
 
-    /// Has the options hold for the connections that begin from now on.
-    pub fn set(&self, Prepared { options, server }: Prepared) {
+    /// Has other options hold. The size of the socket's buffers is left as it is.
+    pub fn set_options(&self, options: &Options) -> io::Result<()> {
+        let mut settings = self.settings();
+        let options = Options { socket_buffer: settings.options.socket_buffer, ..options.clone() };
+        if options == *settings.options {
+            return Ok(());
+        }
+        self.serve(&settings, settings.tls.clone(), &options)?;
         self.handshakes.set_limits(options.max_handshakes, per_address(&options));
-        self.settings().options = options;
-        self.endpoint.set_server_config(Some(server));
+        settings.options = Arc::new(options);
+        Ok(())
+    }
+
+    /// Has other certificates shown.
+    pub fn set_tls(&self, tls: Arc<rustls::ServerConfig>) -> io::Result<()> {
+        let mut settings = self.settings();
+        self.serve(&settings, tls.clone(), &settings.options)?;
+        settings.tls = tls;
+        Ok(())
+    }
+
+    /// Refuses new connections, for good.
+    pub(super) fn close(&self) {
+        // one who sets something at the same time comes before this, or it has no effect
+        self.settings().closed = true;
+        self.endpoint.set_server_config(None);
     }
 
     pub(super) fn options(&self) -> Arc<Options> {
         self.settings().options.clone()
+    }
+
+    fn serve(
+        &self,
+        settings: &Settings,
+        tls: Arc<rustls::ServerConfig>,
+        options: &Options,
+    ) -> io::Result<()> {
+        let server = server_config(tls, &self.keys, options)?;
+        if !settings.closed {
+            self.endpoint.set_server_config(Some(server));
+        }
+        Ok(())
     }
 
     /// A panic elsewhere leaves nothing half-done in them.

@@ -87,8 +87,8 @@ impl QuicListener {
                 }
             });
         }
-        // whoever comes now is refused, not left to wait
-        self.endpoint.set_server_config(None);
+        // whoever comes now has a stateless reset for an answer, and is not left to wait
+        self.control.close();
         while connections.join_next().await.is_some() {}
         let _ = timeout(FAREWELL, self.endpoint.wait_idle()).await;
     }
@@ -180,5 +180,52 @@ async fn handshake(
             tracing::debug!(%peer, "no stream was opened in time");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::clock::unix_now;
+    use crate::transport::client::{Client, Device};
+    use crate::transport::tls::TlsIdentity;
+    use crate::wire::keys::AuthoritySecretKey;
+    use crate::wire::url::{StratumUrl, Trust};
+
+    #[tokio::test]
+    async fn a_swap_does_not_open_what_is_closed() {
+        let authority = AuthoritySecretKey::generate(&mut rand::rng());
+        let now = unix_now();
+        let tls = TlsIdentity::issue(&authority, now - 100, now + 100).unwrap().server_config().unwrap();
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let keys = EndpointKeys::derive(&[1; 32]);
+        let listener = QuicListener::bind(any, tls.clone(), &keys, Options::default(), Admission::new(9, 9));
+        let listener = listener.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = StratumUrl {
+            transport: Transport::Quic,
+            host: address.ip().to_string(),
+            port: address.port(),
+            trust: Trust::Authority(authority.public_key()),
+        };
+        let comes = async |within| {
+            let connecting = tokio::spawn({
+                let url = url.clone();
+                async move { Client::connect(&url, &Device::default()).await }
+            });
+            let came = timeout(within, listener.endpoint.accept()).await;
+            connecting.abort();
+            came.is_ok_and(|incoming| incoming.is_some())
+        };
+        let control = listener.control();
+        control.set_tls(tls.clone()).unwrap();
+        assert!(comes(Duration::from_secs(30)).await);
+        listener.control.close();
+        control.set_tls(tls).unwrap();
+        control.set_options(&Options { validate_above: 1, ..Options::default() }).unwrap();
+        // a client's first packets are sent again within this time
+        assert!(!comes(Duration::from_secs(2)).await);
     }
 }

@@ -380,6 +380,15 @@ impl Outgoing {
     }
 }
 
+/// The TLS alert in a code of QUIC's own (RFC 9001 §4.8).
+fn alert(code: u64) -> Option<u8> {
+    code.checked_sub(0x100).and_then(|number| u8::try_from(number).ok())
+}
+
+fn printable(error: &ConnectionError) -> String {
+    error.to_string().escape_debug().take(200).collect()
+}
+
 impl From<ConnectionError> for LinkError {
     fn from(error: ConnectionError) -> Self {
         match error {
@@ -394,12 +403,16 @@ impl From<ConnectionError> for LinkError {
             ConnectionError::LocallyClosed => Self::Closed,
             ConnectionError::Reset => Self::Reset,
             ConnectionError::TimedOut => Self::Silent,
-            ConnectionError::TransportError(_)
-            | ConnectionError::ConnectionClosed(_)
-            | ConnectionError::VersionMismatch
-            | ConnectionError::CidsExhausted => {
-                Self::Quic(error.to_string().escape_debug().take(200).collect())
+            ConnectionError::ConnectionClosed(ref close) => {
+                let text = printable(&error);
+                match alert(close.error_code.into()) {
+                    Some(number) => Self::Alert { number, text },
+                    None => Self::Quic(text),
+                }
             }
+            ConnectionError::TransportError(_)
+            | ConnectionError::VersionMismatch
+            | ConnectionError::CidsExhausted => Self::Quic(printable(&error)),
         }
     }
 }

@@ -11,26 +11,24 @@ use rcgen::{
 use ring::digest::{SHA256, digest};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::leaf::Leaf;
-use super::{ALPN, IdentityError, OID, TlsError, extension_value, pem, provider};
+use super::serving::{self, server_config};
+use super::{Facts, IdentityError, NAME, OID, TlsError, extension_value, pem, provider};
 use crate::wire::certificate::{Certificate, Subject};
 use crate::wire::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use crate::wire::url::pin_text;
 
-/// The name in certificates that we make. Miners do not look at it, and it exists nowhere
-/// (RFC 6761 §6.4).
-const NAME: &str = "sv2.invalid";
-
-/// What a server proves itself with: a key, the leaf certificate for it and its chain.
+/// What a server proves itself with: a key, the leaf certificate for it and its chain. Or a
+/// client, to a server that wants it to.
 pub struct TlsIdentity {
     chain: Vec<CertificateDer<'static>>,
     key: Zeroizing<PrivateKeyDer<'static>>,
     leaf: Leaf,
+    facts: Facts,
 }
 
 impl TlsIdentity {
@@ -43,12 +41,36 @@ impl TlsIdentity {
         valid_from: u32,
         not_valid_after: u32,
     ) -> Result<Self, TlsError> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        Self::certify(key, authority, valid_from, not_valid_after)
+        Self::issue_for(&[], authority, valid_from, not_valid_after)
     }
 
-    /// The same key, so that pins stay valid, with a new self-signed leaf. The key must be in
-    /// PKCS #8 form, as those that are issued here are.
+    /// As [`issue`](Self::issue), with these DNS names and IP addresses in the leaf.
+    pub fn issue_for(
+        names: &[String],
+        authority: &AuthoritySecretKey,
+        valid_from: u32,
+        not_valid_after: u32,
+    ) -> Result<Self, TlsError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        Self::certify(key, names, authority, valid_from, not_valid_after)
+    }
+
+    /// As [`issue_for`](Self::issue_for), for a key in PEM that there is already: in PKCS #8 form,
+    /// as those that are issued here are.
+    pub fn certify_pem(
+        key: &[u8],
+        names: &[String],
+        authority: &AuthoritySecretKey,
+        valid_from: u32,
+        not_valid_after: u32,
+    ) -> Result<Self, TlsError> {
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::NotPem("private key"))?;
+        let key = KeyPair::try_from(&*Zeroizing::new(key))?;
+        Self::certify(key, names, authority, valid_from, not_valid_after)
+    }
+
+    /// The same key, so that pins stay valid, and the same names, with a new self-signed leaf. The
+    /// key must be in PKCS #8 form, as those that are issued here are.
     pub fn renewed(
         &self,
         authority: &AuthoritySecretKey,
@@ -56,11 +78,14 @@ impl TlsIdentity {
         not_valid_after: u32,
     ) -> Result<Self, TlsError> {
         let key = KeyPair::try_from(&*self.key)?;
-        Self::certify(key, authority, valid_from, not_valid_after)
+        let facts = self.facts();
+        let names: Vec<_> = facts.real_names().map(str::to_owned).collect();
+        Self::certify(key, &names, authority, valid_from, not_valid_after)
     }
 
     fn certify(
         key: KeyPair,
+        names: &[String],
         authority: &AuthoritySecretKey,
         valid_from: u32,
         not_valid_after: u32,
@@ -71,7 +96,8 @@ impl TlsIdentity {
             Certificate::issue(authority, Subject::TlsKey(&spki_hash), valid_from, not_valid_after);
         let time = |unix: u32| date_time_ymd(1970, 1, 1) + Duration::from_secs(unix.into());
 
-        let mut params = CertificateParams::new([NAME.to_owned()])?;
+        let nameless = [NAME.to_owned()];
+        let mut params = CertificateParams::new(if names.is_empty() { &nameless } else { names })?;
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, NAME);
         params.not_before = time(valid_from);
@@ -95,8 +121,9 @@ impl TlsIdentity {
         chain: Vec<CertificateDer<'static>>,
         key: Zeroizing<PrivateKeyDer<'static>>,
     ) -> Result<Self, TlsError> {
-        let leaf = Leaf::read(chain.first().ok_or(TlsError::NotPem("certificate"))?)?;
-        let identity = Self { chain, key, leaf };
+        let first = chain.first().ok_or(TlsError::NotPem("certificate"))?;
+        let (leaf, facts) = (Leaf::read(first)?, Facts::read(first)?);
+        let identity = Self { chain, key, leaf, facts };
         identity.certified_key()?.keys_match().map_err(TlsError::Mismatch)?;
         Ok(identity)
     }
@@ -129,6 +156,36 @@ impl TlsIdentity {
         self.leaf.vouched_by(authority, now)
     }
 
+    /// What `authority` says about the key, whether or not it is the time for it.
+    pub fn signed_by(&self, authority: &AuthorityPublicKey) -> Result<Certificate, IdentityError> {
+        self.leaf.signed_by(authority)
+    }
+
+    /// What stands in the leaf.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether the leaf is for this DNS name or IP address, as clients that verify names see it.
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        let name = ServerName::try_from(name).ok();
+        name.is_some_and(|name| self.chain.first().is_some_and(|leaf| serving::covers(leaf, &name)))
+    }
+
+    /// Whether the same certificates are shown by the same key.
+    #[must_use]
+    pub fn shows_the_same(&self, other: &Self) -> bool {
+        self.chain == other.chain
+    }
+
+    /// How many certificates there are beside the leaf.
+    #[must_use]
+    pub fn intermediates(&self) -> usize {
+        self.chain.len().saturating_sub(1)
+    }
+
     /// The last second of X.509's own validity, in unix time, as far as 32 bits reach.
     #[must_use]
     pub fn not_after(&self) -> u32 {
@@ -147,21 +204,18 @@ impl TlsIdentity {
         pin_text(&self.spki_hash())
     }
 
-    /// A configuration that serves this identity over TLS 1.3 to clients that offer [`ALPN`]. It
+    /// A configuration that serves this identity over TLS 1.3 to clients that offer [`ALPN`](super::ALPN). It
     /// asks for no client certificate, sends no tickets, and takes no early data.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(self.certified_key()?)));
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config.max_early_data_size = 0;
-        Ok(Arc::new(config))
+        server_config(&[self], 0, None)
     }
 
-    fn certified_key(&self) -> Result<CertifiedKey, TlsError> {
+    /// The chain and the key, for one who shows them.
+    pub(super) fn parts(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.chain.clone(), self.key.clone_key())
+    }
+
+    pub(super) fn certified_key(&self) -> Result<CertifiedKey, TlsError> {
         let key = provider().key_provider.load_private_key(self.key.clone_key());
         Ok(CertifiedKey::new(self.chain.clone(), key.map_err(TlsError::Mismatch)?))
     }
@@ -180,6 +234,7 @@ mod tests {
     use x509_parser::prelude::{FromDer, X509Certificate};
 
     use super::*;
+    use crate::transport::tls::ALPN;
 
     const FROM: u32 = 1_700_000_000;
     const UNTIL: u32 = 4_000_000_000; // GeneralizedTime from 2050 on

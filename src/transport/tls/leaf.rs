@@ -49,4 +49,11 @@ impl Leaf {
         certificate.verify(authority, Subject::TlsKey(&self.spki_hash), now)?;
         Ok(certificate)
     }
+
+    /// What `authority` says about this leaf's key, whether or not it is the time for it.
+    pub(super) fn signed_by(&self, authority: &AuthorityPublicKey) -> Result<Certificate, IdentityError> {
+        let certificate = self.certificate.clone()?;
+        certificate.verify_signature(authority, Subject::TlsKey(&self.spki_hash))?;
+        Ok(certificate)
+    }
 }

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::leaf::Leaf;
-use super::{ALPN, IdentityError, Proof, TlsError, Verdict, Verified, provider};
+use super::{ALPN, IdentityError, Proof, TlsError, TlsIdentity, Verdict, Verified, provider};
 use crate::wire::keys::AuthorityPublicKey;
 use crate::wire::url::Trust;
 
@@ -42,6 +42,17 @@ impl Roots {
 ///
 /// TLS 1.3, [`ALPN`], no resumption and no early data: a resumed handshake shows no certificate.
 pub fn client_config(trust: &Trust, roots: Roots) -> Result<(ClientConfig, Arc<Verdict>), TlsError> {
+    client_config_with(trust, roots, None)
+}
+
+/// As [`client_config`], with a certificate for a server that wants to see one.
+///
+/// Who trusts an authority key asks for no name: its certificate is the one for all who do not.
+pub fn client_config_with(
+    trust: &Trust,
+    roots: Roots,
+    own: Option<&TlsIdentity>,
+) -> Result<(ClientConfig, Arc<Verdict>), TlsError> {
     let provider = provider();
     let rule = match trust {
         Trust::Authority(key) => Rule::Authority(*key),
@@ -50,11 +61,15 @@ pub fn client_config(trust: &Trust, roots: Roots) -> Result<(ClientConfig, Arc<V
     };
     let verdict = Arc::new(Verdict::default());
     let verifier = Verifier { rule, provider: provider.clone(), verdict: verdict.clone() };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous() // as rustls calls every verifier but its own
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match own.map(TlsIdentity::parts) {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.enable_sni = !matches!(trust, Trust::Authority(_));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;

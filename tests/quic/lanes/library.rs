@@ -26,7 +26,7 @@ use crate::raw::{End, Ended, Stream, soon};
 async fn pair() -> (Connection, Client) {
     let authority = AuthoritySecretKey::generate(&mut StdRng::seed_from_u64(3));
     let trust = Trust::Authority(authority.public_key());
-    let tls = Identity::issue(authority).unwrap().tls.server_config().unwrap();
+    let tls = Identity::issue(authority).unwrap().tls.config;
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
     let endpoint = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address = endpoint.local_addr().unwrap();
