@@ -11,9 +11,11 @@ mod manual;
 mod mine;
 mod module;
 mod notify;
+mod origin;
 mod own;
 mod ping;
 mod reload;
+mod report;
 mod run;
 mod terminal;
 

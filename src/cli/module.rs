@@ -16,7 +16,7 @@ use tracing_appender::rolling::{RollingFileAppender, Rotation};
 
 use super::Failure;
 use super::log::LogLevel;
-use super::reload::Origin;
+use super::origin::Origin;
 use super::run::{StartedBy, serve};
 use crate::aside::be_alone;
 use crate::config::Environment;

@@ -1,23 +1,21 @@
 //! What changes while the server runs: its configuration, its certificates, how much it logs.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use ring::digest::{SHA256, digest};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 use tracing::Level;
 
-use super::config_path;
 use super::control::Answer;
 use super::limits::Limits;
 use super::log::LogLevel;
+use super::origin::{Content, Origin};
+use super::report::Report;
 use crate::aside::aside;
 use crate::certs::{Look, Rotation};
 use crate::clock::unix_now;
-use crate::config::{Change, Config, ConfigError, Environment, Overrides, Takes, Tls};
+use crate::config::{Change, Config, Takes, Tls};
 use crate::server::StratumV2Server;
 
 /// How long files may take to be read.
@@ -27,99 +25,6 @@ const HALF_WRITTEN: Duration = Duration::from_secs(1);
 
 /// What is said if they do not come in time.
 const LATE: &str = "the configuration and the certificates cannot be read: their disk does not answer";
-
-/// A file's SHA-256.
-pub(super) type Content = [u8; 32];
-
-/// Where the configuration is read from, as often as it is read.
-#[derive(Debug, Clone)]
-pub(super) enum Origin {
-    /// The file that was named, or else the usual one, and the environment.
-    File(Option<PathBuf>),
-    /// What blvm-node says.
-    Module(Environment),
-}
-
-impl Origin {
-    pub(super) fn load(&self) -> Result<Config, ConfigError> {
-        match self {
-            Self::File(_) => Config::load(self.path().as_deref(), &Overrides::of_process()),
-            Self::Module(environment) => Config::for_module(environment),
-        }
-    }
-
-    /// The file, if there is one now. That of a module is looked for when it starts.
-    pub(super) fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::File(named) => config_path(named.clone()),
-            Self::Module(environment) => environment.config_path.clone(),
-        }
-    }
-
-    /// As [`load`](Self::load), if a server that is `running` by another can do with it.
-    fn load_after(&self, running: &Config) -> Result<Config, String> {
-        let config = self.load().map_err(|error| error.to_string())?;
-        if let (None, Some(path)) = (&config.path, &running.path) {
-            return Err(format!("{} is gone", path.display()));
-        }
-        config.options().map_err(|error| error.to_string())?;
-        Ok(config)
-    }
-
-    /// What the file holds, to see whether it has changed.
-    pub(super) fn content(&self) -> Option<Content> {
-        let path = self.path().filter(|path| path.is_file())?;
-        digest(&SHA256, &fs::read(path).ok()?).as_ref().try_into().ok()
-    }
-}
-
-/// What an operator reads of a change, here and in the log.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    lines: Vec<(Level, String)>,
-}
-
-impl Report {
-    fn say(&mut self, level: Level, text: impl Into<String>) {
-        self.lines.push((level, text.into()));
-    }
-
-    /// This, if there is nothing else to say.
-    fn or(mut self, text: &str) -> Self {
-        if self.lines.is_empty() {
-            self.say(Level::INFO, text);
-        }
-        self
-    }
-
-    /// Whether all was done.
-    pub(super) fn is_good(&self) -> bool {
-        self.lines.iter().all(|(level, _)| *level > Level::ERROR)
-    }
-
-    pub(super) fn log(&self) {
-        for (level, text) in &self.lines {
-            match *level {
-                Level::ERROR => tracing::error!("{text}"),
-                Level::WARN => tracing::warn!("{text}"),
-                _ => tracing::info!("{text}"),
-            }
-        }
-    }
-
-    pub(super) fn answer(&self) -> Answer {
-        Answer {
-            good: self.is_good(),
-            text: self.lines.iter().map(|(_, text)| format!("{text}\n")).collect(),
-        }
-    }
-
-    /// The worst of it, in a line.
-    pub(super) fn summary(&self) -> &str {
-        let worst = self.lines.iter().min_by_key(|(level, _)| *level);
-        worst.and_then(|(_, text)| text.lines().next()).unwrap_or_default()
-    }
-}
 
 /// A server's configuration as it is in force, and how it changes.
 pub(super) struct Running {
@@ -437,6 +342,7 @@ fn keeps_client_ca(running: &Config, newer: &Config) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::mpsc;
