@@ -82,10 +82,8 @@ pub struct Identity {
 impl Identity {
     /// Everything but the authority key made now, for a server that nobody needs to find again.
     pub fn issue(authority: AuthoritySecretKey) -> Result<Self, TlsError> {
-        let now = unix_now();
-        let not_valid_after = now.saturating_add(TLS_VALIDITY);
-        let tls =
-            TlsIdentity::issue(&authority, now.saturating_sub(Certificate::BACKDATED), not_valid_after)?;
+        let (from, until) = Certificate::span(unix_now(), TLS_VALIDITY);
+        let tls = TlsIdentity::issue(&authority, from, until)?;
         Self::with_tls(authority, &tls, EndpointKeys::derive(EndpointSecret::generate().as_bytes()))
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::private::Draft;
 use super::{CertsError, authority, noise, private, tls};
-use crate::transport::tls::TlsIdentity;
 use crate::wire::certificate::Certificate;
 use crate::wire::keys::AuthoritySecretKey;
 
@@ -47,13 +46,14 @@ pub fn make(authority: &AuthoritySecretKey, wanted: &Wanted, now: u32) -> Result
     let path = |name: &str| wanted.directory.join(name);
     let (public, noise) = (path(authority::PUBLIC_FILE), path(noise::FILE_NAME));
     let (certificate, key) = (path(tls::CERTIFICATE_FILE), path(tls::KEY_FILE));
-    let valid_from = now.saturating_sub(Certificate::BACKDATED);
-    let span = u32::try_from(wanted.valid_for.as_secs()).ok().filter(|span| *span >= tls::SHORTEST);
-    let Some(not_valid_after) = span.and_then(|span| now.checked_add(span)) else {
+    let seconds = u32::try_from(wanted.valid_for.as_secs()).ok();
+    let fits = |seconds: &u32| *seconds >= tls::SHORTEST && now.checked_add(*seconds).is_some();
+    let Some(seconds) = seconds.filter(fits) else {
         return Err(CertsError::Asked(
             "it must be valid for an hour at least, and end before 2106".to_owned(),
         ));
     };
+    let (valid_from, not_valid_after) = Certificate::span(now, seconds);
 
     let there = authority::read_public(&public)?;
     if there.is_some_and(|there| there != authority.public_key()) && !wanted.replace {
@@ -77,11 +77,8 @@ pub fn make(authority: &AuthoritySecretKey, wanted: &Wanted, now: u32) -> Result
         )));
     }
     let names = &wanted.names;
-    let issued = match &kept {
-        Some(pem) => TlsIdentity::certify_pem(pem, names, authority, valid_from, not_valid_after),
-        None => TlsIdentity::issue_for(names, authority, valid_from, not_valid_after),
-    };
-    let identity = issued.map_err(|error| CertsError::Issue(certificate.clone(), error))?;
+    let kept_key = kept.as_ref().map(|pem| &pem[..]);
+    let identity = tls::issue(&certificate, kept_key, names, authority, (valid_from, not_valid_after))?;
     // a wildcard stands for any one label
     let found = |name: &str| match name.strip_prefix("*.") {
         Some(rest) => identity.covers(&format!("any.{rest}")),

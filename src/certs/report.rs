@@ -13,6 +13,7 @@ use super::set::{Part, Set, Snapshot};
 use super::tls::Held;
 use super::{CertsError, Options, check, endpoint, noise, private, tls};
 use crate::transport::tls::Date;
+use crate::wire::certificate::Certificate;
 use crate::wire::keys::AuthoritySecretKey;
 
 /// What a server is known by. Times are in unix seconds.
@@ -144,7 +145,8 @@ impl Report {
                     None
                 }
             };
-            let stand_in = tls::issue(&options.first, kept, secret, now)?;
+            let span = Certificate::span(now, tls::VALIDITY);
+            let stand_in = tls::issue(&options.first.certificate, kept, &[], secret, span)?;
             snapshot = snapshot.with_first(&stand_in);
         }
         let set = snapshot.parse(&files, &authority)?;

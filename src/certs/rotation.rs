@@ -116,7 +116,8 @@ impl Rotation {
                 Part::Certificate => (None, None),
             };
             if done.is_some() {
-                let identity = tls::issue(place.pair, kept, secret, now)?;
+                let span = Certificate::span(now, tls::VALIDITY);
+                let identity = tls::issue(&place.pair.certificate, kept, &[], secret, span)?;
                 tls::keep(place.pair, &identity, kept.is_some())?;
                 made = done;
                 snapshot = Snapshot::read(&files)?;

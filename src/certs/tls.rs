@@ -138,12 +138,9 @@ impl Held {
     pub(super) fn renew(&self, authority: &AuthoritySecretKey, now: u32) -> Result<(), CertsError> {
         let (from, until) = self.validity();
         let span = until.saturating_sub(from).saturating_sub(Certificate::BACKDATED).max(SHORTEST);
-        let renewed = self.identity.renewed(
-            authority,
-            now.saturating_sub(Certificate::BACKDATED),
-            now.saturating_add(span),
-        );
+        let (from, until) = Certificate::span(now, span);
         let certificate = &self.pair.certificate;
+        let renewed = self.identity.renewed(authority, from, until);
         let renewed = renewed.map_err(|error| CertsError::Issue(certificate.clone(), error))?;
         private::replace(certificate, renewed.chain_pem().as_bytes())
     }
@@ -163,19 +160,19 @@ impl Held {
     }
 }
 
-/// A certificate for the key in `kept`, or for a new one.
+/// A certificate with these names for the key in `kept`, or for a new one, to be put there.
 pub(super) fn issue(
-    pair: &Pair,
+    certificate: &Path,
     kept: Option<&[u8]>,
+    names: &[String],
     authority: &AuthoritySecretKey,
-    now: u32,
+    (from, until): (u32, u32),
 ) -> Result<TlsIdentity, CertsError> {
-    let (from, until) = (now.saturating_sub(Certificate::BACKDATED), now.saturating_add(VALIDITY));
     let issued = match kept {
-        Some(key) => TlsIdentity::certify_pem(key, &[], authority, from, until),
-        None => TlsIdentity::issue(authority, from, until),
+        Some(key) => TlsIdentity::certify_pem(key, names, authority, from, until),
+        None => TlsIdentity::issue_for(names, authority, from, until),
     };
-    issued.map_err(|error| CertsError::Issue(pair.certificate.clone(), error))
+    issued.map_err(|error| CertsError::Issue(certificate.to_owned(), error))
 }
 
 /// Keeps what was issued. The key comes first: a certificate can be made for it again.

@@ -64,8 +64,8 @@ impl NoiseIdentity {
                 return identity.clone();
             }
         }
-        let valid_from = now.saturating_sub(Certificate::BACKDATED);
-        let identity = StaticIdentity::new(authority, valid_from, now.saturating_add(validity), rng);
+        let (from, until) = Certificate::span(now, validity);
+        let identity = StaticIdentity::new(authority, from, until, rng);
         current.insert(Arc::new(identity)).clone()
     }
 

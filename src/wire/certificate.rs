@@ -53,6 +53,12 @@ impl Certificate {
     /// What a TLS key's digest starts with, hashed and twice over, as BIP340 separates domains.
     const TLS_TAG: &[u8] = b"sv2-quic/1 tls key";
 
+    /// The span of unix time of a certificate that is made at `now`, to last for so many seconds.
+    #[must_use]
+    pub fn span(now: u32, seconds: u32) -> (u32, u32) {
+        (now.saturating_sub(Self::BACKDATED), now.saturating_add(seconds))
+    }
+
     /// Signs `subject` for a span of time in unix seconds, both ends included.
     #[must_use]
     pub fn issue(

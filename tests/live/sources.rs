@@ -41,6 +41,15 @@ async fn stage(folder: &Path, sources: &[&Node]) -> Stage {
     .await
 }
 
+/// One on each transport.
+async fn miners(stage: &Stage) -> Vec<Miner> {
+    let mut miners = Vec::new();
+    for transport in BOTH {
+        miners.push(Miner::at(&stage.url(transport)).await);
+    }
+    miners
+}
+
 /// Which node's work it is.
 fn fees(miner: &Miner, job: &Job) -> u64 {
     miner.coinbase(job).output[0].value.to_sat() - SUBSIDY
@@ -88,10 +97,7 @@ async fn a_node_is_used_until_one_that_is_wanted_has_work() {
     let folder = TempDir::new().unwrap();
     let (a, b) = (node(1_000).await, node(2_000).await);
     let mut stage = stage(folder.path(), &[&a]).await;
-    let mut miners = Vec::new();
-    for transport in BOTH {
-        miners.push(Miner::at(&stage.url(transport)).await);
-    }
+    let mut miners = miners(&stage).await;
     let mut locked_out = source(&b.url());
     let SourceOptions::BitcoinRpc(options) = &mut locked_out else { unreachable!() };
     options.auth = Auth::UserPassword { user: "nobody".to_owned(), password: "wrong".to_owned().into() };
@@ -135,10 +141,7 @@ async fn a_node_that_stays_sees_nothing_of_it() {
     let folder = TempDir::new().unwrap();
     let (a, b) = (node(1_000).await, node(2_000).await);
     let mut stage = stage(folder.path(), &[&a]).await;
-    let mut miners = Vec::new();
-    for transport in BOTH {
-        miners.push(Miner::at(&stage.url(transport)).await);
-    }
+    let mut miners = miners(&stage).await;
     until("it is asked by longpoll too", || a.templates().1 > 0).await;
     assert_eq!(a.templates().0, 1, "who begins asks for one");
     stage.apply(|options| options.template.sources.insert(0, source(&b.url()))).await;
@@ -190,10 +193,7 @@ async fn what_cannot_be_had_changes_nothing() {
     let folder = TempDir::new().unwrap();
     let a = node(1_000).await;
     let mut stage = stage(folder.path(), &[&a]).await;
-    let mut miners = Vec::new();
-    for transport in BOTH {
-        miners.push(Miner::at(&stage.url(transport)).await);
-    }
+    let mut miners = miners(&stage).await;
     let embedded = SourceOptions::Regtest(regtest::Options::default());
     for (bad, words) in [(source("https://127.0.0.1:1"), "source 1 of 2"), (embedded, "restart")] {
         let refused = stage.try_to_apply(|options| {

@@ -22,8 +22,13 @@ fn configure(home: &Home, server: &Process, text: &str) {
 
 /// Waits until this is in the log.
 async fn logged(home: &Home, text: &str) {
+    logged_times(home, text, 1).await;
+}
+
+/// Waits until it is there so often.
+async fn logged_times(home: &Home, text: &str, times: usize) {
     soon(text, async {
-        while !home.log().contains(text) {
+        while home.log().matches(text).count() < times {
             sleep(Duration::from_millis(20)).await;
         }
     })
@@ -75,12 +80,7 @@ async fn what_can_change_changes_and_the_rest_is_named() {
     // by signal, and back again; the log says what the command says
     configure(&home, &server, &config(&node));
     server.signal("HUP");
-    soon("the log has it a second time", async {
-        while home.log().matches(applied).count() < 2 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    logged_times(&home, applied, 2).await;
     for url in both(&server) {
         miners.push(Miner::at(&url, 1).await);
     }
@@ -109,12 +109,7 @@ async fn what_is_wrong_changes_nothing() {
     let (good, shown) = ask(home.path(), &["cert", "show"]).await;
     assert!(good && shown.starts_with("served by the running server\n"), "{shown}");
     server.signal("HUP");
-    soon("the log has it a second time", async {
-        while home.log().matches("ERROR everything stays as it was: the configuration").count() < 2 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    logged_times(&home, "ERROR everything stays as it was: the configuration", 2).await;
     // without the file it is not the defaults that hold
     fs::remove_file(home.path().join("config.toml")).unwrap();
     let (good, told) = ask(home.path(), &["reload"]).await;
